@@ -1,0 +1,63 @@
+"""Tasks that have a parent: the one place of the server that starts them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def beside(*jobs: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Run `jobs` beside the block.
+
+    A job that fails cancels the block; the end of the block cancels the jobs.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in jobs]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+    except BaseExceptionGroup as errors:
+        only, *others = errors.exceptions
+        if others:
+            raise
+    else:
+        return
+    raise only  # the group is our detail; out here, so that `only` keeps its own cause
+
+
+async def finish(job: Coroutine[Any, Any, T], *, within: float) -> T:
+    """Run `job` to its end even if the caller is cancelled, for `within` seconds at most."""
+    task = asyncio.create_task(_bounded(job, within))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            await asyncio.wait({task})
+        raise
+
+
+async def _bounded(job: Coroutine[Any, Any, T], within: float) -> T:
+    async with asyncio.timeout(within):
+        return await job
+
+
+async def in_thread(work: Callable[..., T], *args: Any) -> T:  # noqa: ANN401  passed through
+    """Run blocking `work` in a worker thread."""
+    return await asyncio.to_thread(work, *args)
+
+
+async def together(*jobs: Awaitable[T]) -> list[T]:
+    """Await all `jobs` at once and return their results in order; the first failure is raised."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_await(job)) for job in jobs]
+    return [task.result() for task in tasks]
+
+
+async def _await(job: Awaitable[T]) -> T:
+    return await job

@@ -1,0 +1,89 @@
+"""Processes of the host: run one, name one so that it can be told from a later one, watch one end."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_START_TIME = 19  # /proc/PID/stat field 22, counted from the first one behind the command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a finished command left behind."""
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with status 0."""
+        return self.code == 0
+
+
+def run(argv: Sequence[str], *, timeout: float = 60, env: dict[str, str] | None = None) -> Result:
+    """Run `argv` to its end; raise OSError if it cannot be started, TimeoutError if it is late."""
+    try:
+        done = subprocess.run(
+            list(argv), capture_output=True, text=True, errors="replace",
+            timeout=timeout, env=env, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as late:
+        raise TimeoutError(f"{argv[0]} did not end within {timeout:g} s") from late
+    return Result(argv=tuple(argv), code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+async def arun(argv: Sequence[str], *, timeout: float = 60) -> Result:  # noqa: ASYNC109
+    """Run `argv` without blocking the event loop."""
+    return await asyncio.to_thread(lambda: run(argv, timeout=timeout))
+
+
+def host_boot_id() -> str:
+    """Return the id of this boot of the host."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return when process `pid` started, in clock ticks since boot; None if it is gone or a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[_START_TIME])
+
+
+async def ended(pidfd: int) -> None:
+    """Wait until the process behind `pidfd` has ended."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    loop.add_reader(pidfd, lambda: over.done() or over.set_result(None))
+    try:
+        await over
+    finally:
+        loop.remove_reader(pidfd)
+
+
+def kill(pidfd: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to the process behind `pidfd`; one that is gone is no error."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return
+
+
+def pidfd_of(pid: int, ticks: int) -> int | None:
+    """Open a pidfd of the process with this pid and start time; None if it is not there (any more)."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if start_ticks(pid) != ticks:
+        os.close(fd)
+        return None
+    return fd

@@ -1,0 +1,82 @@
+"""A microVM and the states it may pass through (spec §3.4)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, Self
+
+from emberkeep.domain.errors import Invalid, WrongState
+from emberkeep.domain.units import Size
+
+
+class State(StrEnum):
+    """The AWS words (spec §3.4)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUSPENDING = "SUSPENDING"
+    SUSPENDED = "SUSPENDED"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+
+
+ARROWS: Final[Mapping[State, frozenset[State]]] = {
+    State.PENDING: frozenset({State.RUNNING, State.TERMINATING, State.SUSPENDED}),
+    State.RUNNING: frozenset({State.SUSPENDING, State.TERMINATING}),
+    # back to RUNNING when a suspend could not be completed and nothing was lost
+    State.SUSPENDING: frozenset({State.SUSPENDED, State.RUNNING, State.TERMINATING}),
+    # PENDING while the snapshot is being loaded, back to SUSPENDED when that failed
+    State.SUSPENDED: frozenset({State.PENDING, State.TERMINATING}),
+    State.TERMINATING: frozenset({State.TERMINATED}),
+    State.TERMINATED: frozenset(),
+}
+
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessIdentity:
+    """A process that can be told from a later one with the same pid."""
+
+    pid: int
+    start_ticks: int  # field 22 of /proc/PID/stat
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MicroVM:
+    """One microVM as the store knows it; times are seconds since the epoch."""
+
+    id: str  # "microvm-" + UUID (spec §1.2)
+    name: str
+    image: str
+    size: Size
+    snapshot: str  # the full snapshot it was launched from: a folder's name
+    state: State = State.PENDING
+    state_reason: str = ""
+    revision: int = 0
+    created_at: float
+    terminated_at: float | None = None
+    uid: int  # the host user its VMM runs as
+    process: ProcessIdentity | None = None
+    delta: str | None = None  # its own last sealed delta snapshot: a folder's name
+
+    def to(self, state: State, *, reason: str = "") -> Self:
+        """Return this microVM in `state`, or raise `WrongState` where no arrow leads."""
+        if state not in ARROWS[self.state]:
+            raise WrongState(
+                f"microVM {self.name} is {self.state} and cannot become {state}",
+                hint=f"see: emberkeep show {self.name}",
+            )
+        return replace(self, state=state, state_reason=reason, revision=self.revision + 1)
+
+
+def valid_name(name: str) -> str:
+    """Return `name`, or raise `Invalid`: 1 to 63 letters, digits, "-" and "_"."""
+    if not _NAME.fullmatch(name):
+        raise Invalid(
+            f"not a microVM name: {name[:80]!r}",
+            hint="use 1 to 63 letters, digits, hyphens and underscores, a letter or digit first",
+        )
+    return name
