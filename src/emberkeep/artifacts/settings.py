@@ -1,0 +1,12 @@
+"""What configuration may say about the making of images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactSettings:
+    """Section `[images]`."""
+
+    extra_ca_file: Path | None = None  # PEM: certificates that base images shall trust as well
+    mirror: str | None = None  # of Debian; None: http://deb.debian.org/debian

@@ -1,0 +1,140 @@
+"""What the applications need of the world; adapters and fakes are built to these shapes."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from emberkeep.domain.microvms import MicroVM
+from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest
+
+
+class MicroVMs(Protocol):
+    """The microVMs that are remembered; what a method has returned from survives a power loss."""
+
+    async def add(self, vm: MicroVM) -> None:
+        """Remember a new microVM; `Conflict` if its id, or its name among live ones, is taken."""
+
+    async def save(self, vm: MicroVM, *, expected_revision: int) -> None:
+        """Replace what is stored, or raise `Conflict` if that is of another revision."""
+
+    async def get(self, id: str) -> MicroVM:  # noqa: A002  the word of the domain
+        """Return one microVM by its whole id, or raise `NotFound`."""
+
+    async def find(self, ref: str) -> MicroVM:
+        """Return the one meant by an id, a name of a live one, or a unique beginning of an id."""
+
+    async def live(self) -> list[MicroVM]:
+        """Return those that are not TERMINATED, oldest first."""
+
+    async def all(self, since: float) -> list[MicroVM]:
+        """Return the live ones and those terminated at `since` or later, oldest first."""
+
+    async def forget(self, before: float) -> int:
+        """Drop those terminated before that time; return how many. Idempotent."""
+
+    async def uids_in_use(self) -> frozenset[int]:
+        """Return the host users of the live ones."""
+
+
+class ByteStream(Protocol):
+    """A connection into the guest, both ways, with half-close."""
+
+    async def read(self, most: int = 65536) -> bytes:
+        """Return some bytes, or none at the end."""
+
+    async def write(self, data: bytes) -> None:
+        """Send all of `data`, as fast as the guest takes it."""
+
+    async def write_eof(self) -> None:
+        """Say that nothing more comes."""
+
+    def reset(self) -> None:
+        """Break it off, both ways. Idempotent."""
+
+
+class Exit(Protocol):
+    """How a command ended."""
+
+    @property
+    def code(self) -> int | None: ...
+    @property
+    def signal(self) -> int | None: ...
+    @property
+    def timed_out(self) -> bool: ...
+
+
+class ExecSession(Protocol):
+    """A running command; iterating yields (2 stdout | 3 stderr, bytes) until it has ended."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def exit(self) -> Exit | None: ...
+    def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]: ...
+    async def write_stdin(self, data: bytes) -> None: ...
+    async def close_stdin(self) -> None: ...
+    async def signal(self, number: int) -> None: ...
+    async def resize(self, rows: int, cols: int) -> None: ...
+    async def abort(self) -> None:
+        """Kill the command's process group and forget it. Idempotent."""
+
+
+class Sized(Protocol):
+    """The facts of a file that is about to be read."""
+
+    @property
+    def size(self) -> int: ...
+
+
+class AgentPort(Protocol):
+    """A live session with the agent of one microVM; what it returns can be written as JSON."""
+
+    async def exec(self, request: ExecRequest) -> ExecSession: ...
+    def read_file(
+        self, path: str, *, offset: int = 0, length: int | None = None
+    ) -> AbstractAsyncContextManager[tuple[Sized, AsyncIterator[bytes]]]: ...
+    async def write_file(
+        self,
+        path: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        mode: int | None = None,
+        user: str | None = None,
+        parents: bool = False,
+    ) -> int: ...
+    async def stat(self, path: str) -> object: ...
+    async def list(self, path: str) -> object: ...
+    async def mkdir(self, path: str, *, parents: bool = False, mode: int = 0o755) -> None: ...
+    async def remove(self, path: str, *, recursive: bool = False) -> None: ...
+    async def move(self, path: str, to: str) -> None: ...
+    def pack(self, path: str) -> AsyncIterator[bytes]: ...
+    async def unpack(
+        self, path: str, chunks: AsyncIterator[bytes], *, parents: bool = False
+    ) -> object: ...
+    async def connect(self, port: int) -> ByteStream: ...
+    async def processes(self) -> object: ...
+    async def signal(self, pid: int, number: int, *, group: bool = False) -> None: ...
+    async def metrics(self) -> object: ...
+
+
+class NodePort(Protocol):
+    """The microVMs of this machine, by reference: id, unique beginning of one, or name."""
+
+    async def launch(self, request: LaunchRequest) -> MicroVM: ...
+    async def suspend(self, ref: str) -> MicroVM: ...
+    async def resume(self, ref: str) -> MicroVM: ...
+    async def terminate(self, ref: str) -> MicroVM: ...
+    async def show(self, ref: str) -> MicroVM: ...
+    async def list(self, *, everything: bool = False) -> Sequence[MicroVM]: ...
+    async def console(self, ref: str) -> bytes: ...
+    async def images(self) -> Sequence[ImageFacts]: ...
+    async def facts(self, ref: str) -> Mapping[str, object]: ...
+    def agent(self, ref: str) -> AgentPort:
+        """Return the live session of a RUNNING microVM, or raise `WrongState`."""
+
+
+class Credentials(Protocol):
+    """Who may speak to the API."""
+
+    def accepts(self, token: str) -> bool:
+        """Tell whether `token` ("ID.SECRET") is right, in a time that does not depend on it."""

@@ -1,0 +1,37 @@
+"""What callers ask for and what they are told, in words that no wire owns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from emberkeep.domain.units import Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """A microVM that shall exist; without a name or a size the node chooses."""
+
+    image: str
+    name: str | None = None
+    size: Size | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """An image that microVMs can be launched from."""
+
+    name: str
+    digest: str
+    snapshots: Mapping[str, str] = field(default_factory=dict)  # size ("512m-1c") → snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecRequest:
+    """A command for the workload's container."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    user: str | None = None  # "uid", "uid:gid" or a name of the container's /etc/passwd
+    tty: tuple[int, int] | None = None  # rows, columns
+    stdin: bool = False
+    timeout_s: float | None = None
