@@ -1,1 +1,1 @@
-"""Emberkeep: untrusted code in microVMs that start from a snapshot, sleep with all their state, and wake on demand."""
+"""Emberkeep: untrusted code in microVMs that start from a snapshot, sleep and wake."""

@@ -1,6 +1,8 @@
-"""Processes of the host: run one, name one so that it can be told from a later one, watch one end."""
+"""Processes of the host: run one, know one again, watch one end."""
 
 import asyncio
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -8,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_PR_SET_CHILD_SUBREAPER = 36
 _START_TIME = 19  # /proc/PID/stat field 22, counted from the first one behind the command
 
 
@@ -49,7 +52,7 @@ def host_boot_id() -> str:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Return when process `pid` started, in clock ticks since boot; None if it is gone or a zombie."""
+    """Return when process `pid` started (clock ticks since boot); None if gone or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -60,13 +63,23 @@ def start_ticks(pid: int) -> int | None:
 
 async def ended(pidfd: int) -> None:
     """Wait until the process behind `pidfd` has ended."""
+    await readable(pidfd)
+
+
+async def readable(fd: int) -> None:
+    """Wait until `fd` can be read or its other end is closed."""
     loop = asyncio.get_running_loop()
     over = loop.create_future()
-    loop.add_reader(pidfd, lambda: over.done() or over.set_result(None))
+
+    def tell() -> None:
+        if not over.done():
+            over.set_result(None)
+
+    loop.add_reader(fd, tell)
     try:
         await over
     finally:
-        loop.remove_reader(pidfd)
+        loop.remove_reader(fd)
 
 
 def kill(pidfd: int, number: signal.Signals = signal.SIGKILL) -> None:
@@ -78,7 +91,7 @@ def kill(pidfd: int, number: signal.Signals = signal.SIGKILL) -> None:
 
 
 def pidfd_of(pid: int, ticks: int) -> int | None:
-    """Open a pidfd of the process with this pid and start time; None if it is not there (any more)."""
+    """Open a pidfd of the process with this pid and start time; None if it is not there."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -87,3 +100,25 @@ def pidfd_of(pid: int, ticks: int) -> int | None:
         os.close(fd)
         return None
     return fd
+
+
+def spawn(
+    argv: Sequence[str], *, pass_fds: Sequence[int], stderr: int
+) -> "subprocess.Popen[bytes]":
+    """Start `argv` in a session of its own with nothing but `pass_fds` and `stderr` of ours."""
+    return subprocess.Popen(
+        list(argv), pass_fds=tuple(pass_fds), stdin=subprocess.DEVNULL, stdout=stderr,
+        stderr=stderr, start_new_session=True, env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+        cwd="/",
+    )  # fmt: skip
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what our children leave behind, so that it can be reaped."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap(pidfd: int) -> None:
+    """Take the exit status of an ended process if it is a child of ours."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from emberkeep.domain.errors import Invalid
 
@@ -16,8 +16,8 @@ class Memory:
 
     mib: int
 
-    LEAST: Final = 128  # type: ignore[misc]  # a class constant, not a field
-    MOST: Final = 32 * 1024  # type: ignore[misc]  # a class constant, not a field
+    LEAST: ClassVar = 128
+    MOST: ClassVar = 32 * 1024
 
     def __post_init__(self) -> None:
         if not self.LEAST <= self.mib <= self.MOST or self.mib % 2:

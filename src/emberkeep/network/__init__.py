@@ -1,0 +1,1 @@
+"""Network slots: a namespace and a tap for one microVM."""

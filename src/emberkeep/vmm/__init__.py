@@ -1,0 +1,1 @@
+"""One VM: its shape, its process, its confinement, its disk and its snapshots."""

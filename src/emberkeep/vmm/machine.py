@@ -1,0 +1,129 @@
+"""One running VMM process, whoever started it: load, go, halt, take, end."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from emberkeep.base import aio, proc
+from emberkeep.domain.errors import Corrupt, GuestError
+from emberkeep.domain.microvms import ProcessIdentity
+from emberkeep.vmm.delta import Delta, write_delta, write_image
+from emberkeep.vmm.pages import GuestMemory
+from emberkeep.vmm.qemu.monitor import Monitor
+from emberkeep.vmm.shape import Shape
+from emberkeep.vmm.snapshot import DELTA, DEVICES, MEMORY, Snapshot
+
+LOAD_DEADLINE_S: Final = 120.0
+QMP_SOCKET, AGENT_SOCKET, CONSOLE_SOCKET = "qmp.sock", "agent.sock", "console.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A VMM process and its monitor."""
+
+    identity: ProcessIdentity
+    pidfd: int
+    monitor: Monitor
+    run: Path  # the folder of its sockets
+    shape: Shape
+    memory: Path  # the file that its memory maps
+
+    @property
+    def agent_socket(self) -> Path:
+        """The host end of the guest channel."""
+        return self.run / AGENT_SOCKET
+
+    @property
+    def console_socket(self) -> Path:
+        """The serial console."""
+        return self.run / CONSOLE_SOCKET
+
+    async def load(self, devices: Path, delta: Delta | None) -> None:
+        """Put a snapshot in place; the VM stays stopped.
+
+        The delta's pages are written before the devices are loaded: device state is read against
+        guest memory. Raises `Corrupt` when QEMU does not take the device state.
+        """
+        if delta is not None:
+            memory = self._guest_memory()
+            await aio.in_thread(memory.write, delta.pieces())
+        with devices.open("rb") as file, self.monitor.events("MIGRATION") as events:
+            capability = {"capability": "events", "state": True}
+            await self.monitor.execute("migrate-set-capabilities", capabilities=[capability])
+            await self.monitor.execute("getfd", file.fileno(), fdname="devices")
+            await self.monitor.execute("migrate-incoming", uri="fd:devices")
+            try:
+                async with asyncio.timeout(LOAD_DEADLINE_S):
+                    async for event in events:
+                        status = event["data"]["status"]  # type: ignore[index]
+                        if status == "completed":
+                            return
+                        if status == "failed":
+                            break
+            except TimeoutError as error:
+                raise GuestError("QEMU did not load the device state in time") from error
+        raise Corrupt(f"QEMU does not accept the device state {devices}")
+
+    async def go(self) -> None:
+        """Let the VM run."""
+        await self.monitor.execute("cont")
+
+    async def halt(self) -> None:
+        """Stop the virtual CPUs and flush the disk."""
+        await self.monitor.execute("stop")
+
+    async def running(self, *, deadline_s: float = 30) -> bool:
+        """Say whether the virtual CPUs run; raise `GuestError` if QEMU does not say."""
+        answer = await self.monitor.execute("query-status", deadline_s=deadline_s)
+        return bool(answer["running"])
+
+    async def take_full(self, folder: Path) -> None:
+        """Write memory image and device state of the halted VM into `folder`."""
+        await self._save_devices(folder)
+        await aio.in_thread(self._write_image, folder / MEMORY)
+
+    async def take_delta(self, folder: Path) -> int:
+        """Write the changed pages and the device state into `folder`; return the pages' number."""
+        await self._save_devices(folder)
+        return await aio.in_thread(self._write_delta, folder / DELTA)
+
+    async def end(self) -> None:
+        """Kill the VMM and wait until it is gone; everything it held goes with it."""
+        await self.monitor.close()
+        proc.kill(self.pidfd)
+        await proc.ended(self.pidfd)
+        proc.reap(self.pidfd)
+
+    async def detach(self) -> None:
+        """Leave the VMM running for a later server."""
+        await self.monitor.close()
+
+    async def _save_devices(self, folder: Path) -> None:
+        # write-only, or QEMU refuses the descriptor (ENGINE-FACTS)
+        fd = os.open(folder / DEVICES, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            added = await self.monitor.execute("add-fd", fd)
+            name = f"/dev/fdset/{int(added['fdset-id'])}"
+            await self.monitor.execute("xen-save-devices-state", filename=name)
+            await self.monitor.execute("remove-fd", fdset_id=int(added["fdset-id"]))
+            await aio.in_thread(os.fsync, fd)
+        finally:
+            os.close(fd)
+
+    def _guest_memory(self) -> GuestMemory:
+        return GuestMemory(self.identity.pid, self.memory.stat())
+
+    def _write_image(self, path: Path) -> None:
+        memory = self._guest_memory()
+        write_image(path, memory.read(memory.dirty()), self.memory)
+
+    def _write_delta(self, path: Path) -> int:
+        memory = self._guest_memory()
+        return write_delta(path, memory.read(memory.dirty()), self.memory)
+
+
+def opened_delta(snapshot: Snapshot) -> Delta:
+    """Open the memory file of a delta snapshot."""
+    return Delta.open(snapshot.memory, memory_bytes=snapshot.shape.size.memory.bytes)

@@ -1,0 +1,107 @@
+"""The QMP connection to one QEMU: commands with deadlines, descriptors sent along."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, Self
+
+from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
+
+from emberkeep.domain.errors import GuestError
+
+DEADLINE_S: Final = 30.0
+
+
+class Monitor:
+    """One QMP session; QEMU serves one at a time."""
+
+    def __init__(self, client: QMPClient) -> None:
+        self._client = client
+        self._turn = asyncio.Lock()  # a descriptor goes with the command right behind it
+
+    @classmethod
+    async def connected(cls, path: Path, *, deadline_s: float = DEADLINE_S) -> Self:
+        """Connect to the socket at `path`; raise `GuestError` if QEMU does not greet in time."""
+        client = QMPClient(path.parent.name)
+        client.logger.disabled = True  # it reports to us by exceptions; a dying VMM is no news
+        try:
+            async with asyncio.timeout(deadline_s):
+                await client.connect(_connected_socket(path))
+        except (QMPError, OSError, TimeoutError) as error:
+            raise GuestError(f"the VMM does not answer on {path.name}: {error}") from error
+        return cls(client)
+
+    @property
+    def version(self) -> str:
+        """QEMU's version, from its greeting."""
+        greeting = self._client.greeting
+        version: Any = greeting.QMP.version["qemu"] if greeting else {}
+        return ".".join(str(version.get(part, 0)) for part in ("major", "minor", "micro"))
+
+    async def execute(
+        self,
+        command: str,
+        fd: int | None = None,
+        *,
+        deadline_s: float = DEADLINE_S,
+        **arguments: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401  QMP's answers are any JSON
+        """Run one command and return its answer; raise `GuestError` for an error or silence."""
+        words = {name.replace("_", "-"): value for name, value in arguments.items()}
+        try:
+            async with asyncio.timeout(deadline_s), self._turn:
+                if fd is not None:
+                    self._client.send_fd_scm(fd)
+                return await self._client.execute(command, words or None)
+        except ExecuteError as error:
+            raise GuestError(f"QEMU refused {command}: {error}") from error
+        except TimeoutError as error:
+            raise GuestError(f"QEMU did not answer {command} within {deadline_s:g} s") from error
+        except (QMPError, OSError, AssertionError) as error:
+            raise GuestError(f"QEMU is gone ({command}: {type(error).__name__})") from error
+
+    @contextmanager
+    def events(self, *names: str) -> Iterator[EventListener]:
+        """Listen to events for the length of the block."""
+        with self._client.listener(names) as listener:
+            yield listener
+
+    async def close(self) -> None:
+        """End the session; QEMU goes on."""
+        with suppress(Exception):  # whatever ended it is told by `execute` and by the process
+            async with asyncio.timeout(2):
+                await self._client.disconnect()
+
+
+def listening_socket(path: Path) -> socket.socket:
+    """Bind a listening unix socket at `path`, however long that is."""
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with _short(path) as name:
+        server.bind(name)
+    server.listen(2)
+    return server
+
+
+def _connected_socket(path: Path) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.setblocking(False)
+    try:
+        with _short(path) as name:
+            client.connect(name)
+    except OSError:
+        client.close()
+        raise
+    return client
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Name `path` in less than the 108 bytes that a socket address has."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
