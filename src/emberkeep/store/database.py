@@ -1,0 +1,47 @@
+"""Opening the database: made or brought up to date, durable, and closed again."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import event
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from emberkeep.base.aio import in_thread
+from emberkeep.store.faults import told
+from emberkeep.store.microvms import MicroVMs
+from emberkeep.store.upgrade import upgrade
+
+_BUSY_MS: Final = 10_000
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncGenerator[MicroVMs]:
+    """Open the database at `path`, making or upgrading it first.
+
+    Raises `Unavailable` if a newer Emberkeep wrote it, `Corrupt` if it is no database of ours.
+    """
+    with told(path):
+        await in_thread(upgrade, path)
+    # One statement per operation: each is a transaction of its own.
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        isolation_level="AUTOCOMMIT",
+        pool_size=2,
+        max_overflow=2,
+    )
+    event.listen(engine.sync_engine, "connect", _prepare)
+    try:
+        yield MicroVMs(engine, path)
+    finally:
+        await engine.dispose()
+
+
+def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  SQLAlchemy's adapter
+    cursor = connection.cursor()
+    # FULL: in WAL mode NORMAL may lose the last commits at a power loss.
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", f"busy_timeout = {_BUSY_MS}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

@@ -1,0 +1,62 @@
+"""The store's port in memory; held to the same contract as the one over SQL."""
+
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.store.microvms import name_taken, stale
+from emberkeep.store.refs import meant, missing
+
+
+class FakeMicroVMs:
+    """`domain.ports.MicroVMs` in a dict."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, MicroVM] = {}
+
+    async def add(self, vm: MicroVM) -> None:
+        if vm.id in self._by_id:
+            raise name_taken(vm.name)
+        self._must_be_free(vm)
+        self._by_id[vm.id] = vm
+
+    async def save(self, vm: MicroVM, *, expected_revision: int) -> None:
+        stored = self._by_id.get(vm.id)
+        if stored is None or stored.revision != expected_revision:
+            raise stale(vm, expected_revision)
+        self._must_be_free(vm)
+        self._by_id[vm.id] = vm
+
+    async def get(self, id: str) -> MicroVM:  # noqa: A002  as the port
+        if id not in self._by_id:
+            raise missing(id)
+        return self._by_id[id]
+
+    async def find(self, ref: str) -> MicroVM:
+        return meant(ref, self._by_id.values())
+
+    async def live(self) -> list[MicroVM]:
+        return self._select(lambda vm: vm.state is not State.TERMINATED)
+
+    async def all(self, since: float) -> list[MicroVM]:
+        return self._select(
+            lambda vm: vm.state is not State.TERMINATED or (vm.terminated_at or 0) >= since
+        )
+
+    async def forget(self, before: float) -> int:
+        old = self._select(
+            lambda vm: vm.state is State.TERMINATED and (vm.terminated_at or before) < before
+        )
+        for vm in old:
+            del self._by_id[vm.id]
+        return len(old)
+
+    async def uids_in_use(self) -> frozenset[int]:
+        return frozenset(vm.uid for vm in await self.live())
+
+    def _select(self, wanted) -> list[MicroVM]:
+        return sorted(filter(wanted, self._by_id.values()), key=lambda vm: (vm.created_at, vm.id))
+
+    def _must_be_free(self, vm: MicroVM) -> None:
+        if vm.state is State.TERMINATED:
+            return
+        for other in self._by_id.values():
+            if other.name == vm.name and other.id != vm.id and other.state is not State.TERMINATED:
+                raise name_taken(vm.name)

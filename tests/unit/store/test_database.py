@@ -1,0 +1,129 @@
+"""Opening a database: new, kept, of the future, of something else."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+import sqlalchemy as sa
+from alembic.script import ScriptDirectory
+
+from emberkeep.domain.errors import Corrupt, Unavailable
+from emberkeep.store import opened
+from emberkeep.store.faults import told
+from emberkeep.store.schema import metadata
+from emberkeep.store.upgrade import MIGRATIONS, known_revisions, upgrade
+from tests.fakes.values import microvm
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "emberkeep.db"
+
+
+def test_migrations_lead_to_the_schema_of_the_code(path: Path):
+    upgrade(path)
+    engine = sa.create_engine(f"sqlite:///{path}")
+    found = sa.inspect(engine)
+    columns = {
+        table: {(c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(table)}
+        for table in found.get_table_names()
+        if table != "alembic_version"
+    }
+    indexes = {(i["name"], i["unique"]) for i in found.get_indexes("microvms")}
+    engine.dispose()
+
+    assert columns == {
+        name: {(c.name, str(c.type), bool(c.nullable)) for c in table.columns}
+        for name, table in metadata.tables.items()
+    }
+    assert indexes == {("microvms_live_name", 1)}
+
+
+def test_the_newest_file_is_alembics_head():
+    assert known_revisions()[-1] == ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def test_upgrading_twice_is_upgrading_once(path: Path):
+    upgrade(path)
+    before = path.read_bytes()
+    upgrade(path)
+
+    assert path.read_bytes() == before
+
+
+def test_the_file_is_for_its_owner(path: Path):
+    upgrade(path)
+
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_what_was_added_is_there_after_reopening(path: Path):
+    async with opened(path) as microvms:
+        await microvms.add(microvm())
+    async with opened(path) as microvms:
+        found = await microvms.live()
+
+    assert found == [microvm()]
+
+
+async def test_a_database_of_the_future_is_refused(path: Path):
+    upgrade(path)
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(Unavailable, match=r"newer Emberkeep.*9999"):
+        async with opened(path):
+            pass
+
+
+async def test_a_foreign_database_is_refused(path: Path):
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("CREATE TABLE songs (title)")
+
+    with pytest.raises(Corrupt, match="something else"):
+        async with opened(path):
+            pass
+
+
+def test_a_file_that_is_no_database_is_refused(path: Path):
+    path.write_bytes(b"not a database, but long enough to be taken for one\n" * 100)
+
+    with pytest.raises(Corrupt, match="not a database"), told(path):
+        upgrade(path)
+
+
+async def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
+    with pytest.raises(Unavailable, match="nowhere"):
+        async with opened(tmp_path / "nowhere" / "emberkeep.db"):
+            pass
+
+
+async def test_many_at_once_all_count(path: Path):
+    async with opened(path) as microvms:
+        async with anyio.create_task_group() as group:
+            for number in range(1, 30):
+                group.start_soon(microvms.add, microvm(number))
+        found = await microvms.live()
+
+    assert len(found) == 29
+
+
+async def test_a_cancelled_caller_leaves_the_store_working(path: Path):
+    async with opened(path) as microvms:
+        for number in range(1, 20):
+            with anyio.move_on_after(0.0002 * number):
+                await microvms.add(microvm(number))
+        await microvms.add(microvm(99))
+
+        assert (await microvms.find("vm-99")).id == microvm(99).id
+
+
+async def test_commits_survive_a_power_loss(path: Path):
+    """SQLite's FULL (2) in WAL mode: every commit is synced before it returns."""
+    async with opened(path) as microvms, microvms._engine.connect() as connection:
+        mode = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar()
+        synchronous = (await connection.exec_driver_sql("PRAGMA synchronous")).scalar()
+
+    assert (mode, synchronous) == ("wal", 2)
