@@ -1,0 +1,84 @@
+"""The client: what can be asked of a server."""
+
+from types import TracebackType
+from typing import Any, Self
+
+from emberkeep_sdk._access import find_access
+from emberkeep_sdk._async.http import AsyncHttp, as_type, path_of
+from emberkeep_sdk._async.microvm import AsyncMicroVM
+from emberkeep_sdk._values import Image, MicroVMFacts, memory_mib
+
+
+class AsyncEmberkeep:
+    """A client of one server.
+
+    Endpoint and key are the arguments, else EMBERKEEP_ENDPOINT and EMBERKEEP_API_KEY, else what
+    the server left in ~/.config/emberkeep/credentials, else http://127.0.0.1:9700.
+    """
+
+    def __init__(self, endpoint: str | None = None, *, api_key: str | None = None) -> None:
+        self._http = AsyncHttp(find_access(endpoint, api_key))
+
+    @property
+    def endpoint(self) -> str:
+        """The server's address."""
+        return self._http.access.endpoint
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; microVMs go on."""
+        await self._http.close()
+
+    async def launch(
+        self,
+        image: str,
+        *,
+        memory: int | str | None = None,
+        vcpus: int | None = None,
+        name: str | None = None,
+    ) -> AsyncMicroVM:
+        """Launch a microVM from `image`; `memory` is in MiB, or text such as "2 GiB".
+
+        As a context manager it is terminated at the end of the block.
+        """
+        wanted = {"image": image, "name": name, "memory_mib": memory_mib(memory), "vcpus": vcpus}
+        body = {key: value for key, value in wanted.items() if value is not None}
+        return self._microvm(await self._http.call("POST", path_of("microvms"), body=body))
+
+    async def get(self, ref: str) -> AsyncMicroVM:
+        """Return the microVM of this id, unique beginning of an id, or name."""
+        return self._microvm(await self._http.call("GET", path_of("microvms", ref)))
+
+    async def images(self) -> list[Image]:
+        """Return the images that can be launched."""
+        answer = await self._http.call("GET", path_of("images"))
+        found = answer.get("images", []) if isinstance(answer, dict) else answer
+        return [as_type(one, Image) for one in as_type(found, list[Any])]
+
+    async def status(self) -> dict[str, Any]:
+        """Return what the server says about itself."""
+        return as_type(await self._http.call("GET", path_of("status")), dict[str, Any])
+
+    async def shutdown(self, *, microvms: str = "suspend") -> None:
+        """End the server; its microVMs are suspended, or terminated with microvms="terminate"."""
+        await self._http.call("POST", path_of("shutdown"), body={"microvms": microvms})
+
+    def _microvm(self, answer: object) -> AsyncMicroVM:
+        return AsyncMicroVM(self._http, as_type(answer, MicroVMFacts))
+
+    async def list(self, *, everything: bool = False) -> list[AsyncMicroVM]:
+        """Return the live microVMs; with `everything` also those that ended in the last day."""
+        params = {"all": "true"} if everything else None
+        answer = await self._http.call("GET", path_of("microvms"), params=params)
+        found = answer.get("microvms", []) if isinstance(answer, dict) else answer
+        return [self._microvm(one) for one in as_type(found, list[Any])]

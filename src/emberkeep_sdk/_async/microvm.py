@@ -1,0 +1,211 @@
+"""One microVM: run commands in it, look into it, suspend, resume and terminate it."""
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from emberkeep_sdk._async.execs import AsyncExec
+from emberkeep_sdk._async.files import AsyncFiles
+from emberkeep_sdk._async.http import AsyncHttp, as_type, path_of
+from emberkeep_sdk._async.ports import AsyncStream
+from emberkeep_sdk._errors import CommandFailed, EmberkeepError, NotFound
+from emberkeep_sdk._io.asynchronous import Source
+from emberkeep_sdk._values import ExecResult, MicroVMFacts, Process
+from emberkeep_sdk._wire import (
+    COLLECTED,
+    Argv,
+    Collector,
+    ExecRequest,
+    StreamName,
+    signal_number,
+)
+
+_SHELL = "command -v bash >/dev/null 2>&1 && exec bash -l; exec sh -l"
+
+Sink = Callable[[bytes], object]
+
+
+class AsyncMicroVM:
+    """A microVM; as a context manager it is terminated at the end of the block."""
+
+    def __init__(self, http: AsyncHttp, facts: MicroVMFacts) -> None:
+        self.facts = facts
+        self.files = AsyncFiles(http, facts.id)
+        self._http = http
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {self.state}>"
+
+    @property
+    def id(self) -> str:
+        """Its id, which never changes and is never used again."""
+        return self.facts.id
+
+    @property
+    def name(self) -> str:
+        """Its name, unique among those that live."""
+        return self.facts.name
+
+    @property
+    def image(self) -> str:
+        """The image it was launched from."""
+        return self.facts.image
+
+    @property
+    def state(self) -> str:
+        """Its state as last seen: RUNNING, SUSPENDED, …; `refresh` asks again."""
+        return self.facts.state
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the server knows of it beyond that, after `refresh`."""
+        return self.facts.details
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self.terminate()
+        except NotFound:
+            return
+        except EmberkeepError as failed:
+            if error is None:
+                raise
+            error.add_note(f"and microVM {self.name} could not be terminated: {failed}")
+
+    async def refresh(self) -> Self:
+        """Ask for its present state and details."""
+        return await self._change("GET")
+
+    async def suspend(self) -> Self:
+        """Put it aside with everything in it; it uses no memory and no CPU until `resume`."""
+        return await self._change("POST", "suspend")
+
+    async def resume(self) -> Self:
+        """Let it go on where `suspend` stopped it."""
+        return await self._change("POST", "resume")
+
+    async def terminate(self) -> None:
+        """End it and remove what was in it; one that has ended already is no error."""
+        await self._change("DELETE")
+
+    async def exec(  # noqa: PLR0913  the options of a command
+        self,
+        argv: Argv,
+        *,
+        stdin: Source | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  enforced in the guest
+        check: bool = False,
+        on_stdout: Sink | None = None,
+        on_stderr: Sink | None = None,
+        limit: int = COLLECTED,
+    ) -> ExecResult:
+        """Run a command to its end; a string is a line for /bin/sh.
+
+        Output is handed to `on_stdout` and `on_stderr` as it comes, and the first `limit` bytes
+        (64 MiB) of each stream are kept for the result; `start` has no such limit. After `timeout`
+        seconds its whole process group is killed. With `check`, an end other than status 0
+        raises CommandFailed. Leaving early, as by Ctrl-C, ends the command.
+        """
+        request = ExecRequest(
+            argv=argv, env=env, cwd=cwd, user=user, stdin=stdin is not None, timeout=timeout
+        )
+        collector = Collector(limit=limit)
+        sinks = {"stdout": on_stdout, "stderr": on_stderr}
+
+        def take(stream: StreamName, piece: bytes) -> None:
+            collector.add(stream, piece)
+            if sink := sinks[stream]:
+                sink(piece)
+
+        async with await AsyncExec.start(self._http, self.id, request) as running:
+            how = await running.drain(take, stdin=stdin)
+        result = collector.result(request.words, how)
+        if check and not result.ok:
+            raise CommandFailed(f"{request.words[0]} {how}{_last_line(result)}", result)
+        return result
+
+    async def start(
+        self,
+        argv: Argv,
+        *,
+        stdin: bool = True,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  enforced in the guest
+    ) -> AsyncExec:
+        """Start a command and return it running, for streaming both ways without limits."""
+        request = ExecRequest(argv=argv, env=env, cwd=cwd, user=user, stdin=stdin, timeout=timeout)
+        return await AsyncExec.start(self._http, self.id, request)
+
+    async def pty(
+        self,
+        argv: Argv,
+        *,
+        rows: int = 24,
+        cols: int = 80,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+    ) -> AsyncExec:
+        """Start a command on a terminal of its own; all its output comes as "stdout"."""
+        request = ExecRequest(argv=argv, env=env, cwd=cwd, user=user, stdin=True, tty=(rows, cols))
+        return await AsyncExec.start(self._http, self.id, request)
+
+    async def shell(
+        self,
+        *,
+        rows: int = 24,
+        cols: int = 80,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> AsyncExec:
+        """Start a shell on a terminal: bash where there is one, else sh."""
+        return await self.pty(_SHELL, rows=rows, cols=cols, env=env, user=user)
+
+    async def connect(self, port: int) -> AsyncStream:
+        """Connect to a TCP port inside: 127.0.0.1, then ::1."""
+        return await AsyncStream.open(self._http, self.id, port)
+
+    async def processes(self) -> list[Process]:
+        """Return the workload's processes."""
+        answer = await self._http.call("GET", self._path("processes"))
+        found = answer.get("processes", []) if isinstance(answer, dict) else answer
+        return as_type(found, list[Process])
+
+    async def signal(self, pid: int, signal: int | str = "TERM", *, group: bool = False) -> None:
+        """Send a signal to a process, or to its whole group."""
+        body = {"pid": pid, "signal": signal_number(signal), "group": group}
+        await self._http.call("POST", self._path("signal"), body=body)
+
+    async def metrics(self) -> dict[str, Any]:
+        """Return what it uses now: memory, cpu, disk, load, uptime_s, processes."""
+        return as_type(await self._http.call("GET", self._path("metrics")), dict[str, Any])
+
+    async def console(self) -> str:
+        """Return the last part of its serial console."""
+        return await self._http.text(self._path("console"))
+
+    def _path(self, *parts: str) -> str:
+        return path_of("microvms", self.id, *parts)
+
+    async def _change(self, method: str, *parts: str) -> Self:
+        answer = await self._http.call(method, self._path(*parts))
+        if answer is not None:
+            self.facts = as_type(answer, MicroVMFacts)
+        return self
+
+
+def _last_line(result: ExecResult) -> str:
+    lines = result.stderr[-2000:].strip().splitlines()
+    return f": {lines[-1][:300]}" if lines else ""

@@ -1,0 +1,1 @@
+"""What differs between the two clients (threads, WebSockets): two modules, one interface."""

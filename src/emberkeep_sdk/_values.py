@@ -1,0 +1,131 @@
+"""What calls return: plain values, checked as they come from the server."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from emberkeep_sdk._errors import Invalid
+
+_SCALE: Final = {"": 1, "m": 1, "mib": 1, "mb": 1, "g": 1024, "gib": 1024, "gb": 1024}
+_SIZE: Final = re.compile(r"(\d{1,7})\s*([a-z]*)", re.IGNORECASE)
+_TIMED_OUT: Final = 124  # as timeout(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a command ended: with a status, or by a signal (then `code` is None)."""
+
+    code: int | None = None
+    signal: int | None = None
+    timed_out: bool = False
+
+    @property
+    def status(self) -> int:
+        """The same as a shell would say it: the code, 128 + signal, or 124 for a timeout."""
+        if self.timed_out:
+            return _TIMED_OUT
+        if self.signal is not None:
+            return 128 + self.signal
+        return 0 if self.code is None else self.code
+
+    def __str__(self) -> str:
+        if self.timed_out:
+            return "was stopped at its timeout"
+        if self.signal is not None:
+            return f"was ended by signal {self.signal}"
+        return f"ended with status {self.code}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecResult:
+    """What a finished command left behind; `truncated` if more came than was to be collected."""
+
+    argv: tuple[str, ...]
+    stdout_bytes: bytes
+    stderr_bytes: bytes
+    exit_code: int | None
+    signal: int | None = None
+    timed_out: bool = False
+    truncated: bool = False
+
+    @property
+    def stdout(self) -> str:
+        """Standard output as text; what is not UTF-8 is replaced."""
+        return self.stdout_bytes.decode("utf-8", "replace")
+
+    @property
+    def stderr(self) -> str:
+        """Standard error as text; what is not UTF-8 is replaced."""
+        return self.stderr_bytes.decode("utf-8", "replace")
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with status 0."""
+        return self.exit_code == 0 and not self.timed_out
+
+
+class MicroVMFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A microVM as the server last described it; times are seconds since the epoch."""
+
+    id: str
+    name: str
+    image: str
+    state: str
+    state_reason: str | None = ""
+    memory_mib: int
+    vcpus: int
+    created_at: float
+    terminated_at: float | None = None
+    details: dict[str, Any] = {}
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A file, directory or symbolic link in a microVM."""
+
+    name: str
+    type: str  # "file", "directory", "symlink", "other"
+    size: int
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    mtime: float = 0
+    target: str | None = None
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What arrived in a microVM."""
+
+    size: int = 0
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """A process of the workload."""
+
+    pid: int
+    ppid: int
+    user: str
+    command: str
+    state: str
+    rss_bytes: int
+    cpu_s: float
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that can be launched, and the sizes it has a snapshot for."""
+
+    name: str
+    digest: str = ""
+    snapshots: Any = None
+
+
+def memory_mib(memory: int | str | None) -> int | None:
+    """Read 512 or "512" (MiB) or "2 GiB"; the server knows the limits."""
+    if memory is None or isinstance(memory, int):
+        return memory
+    match = _SIZE.fullmatch(memory.strip())
+    scale = _SCALE.get(match[2].lower()) if match else None
+    if match is None or scale is None:
+        raise Invalid(f"not a memory size: {memory!r}", hint='write it as 512 (MiB) or "2 GiB"')
+    return int(match[1]) * scale
