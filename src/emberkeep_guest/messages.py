@@ -29,8 +29,8 @@ class BadMessage(Exception):
 
 
 def pack_message(obj: dict[str, Any]) -> bytes:
-    """Return `obj` as it goes over the stream."""
-    text = json.dumps(obj, separators=(",", ":")).encode("ascii")
+    """Return `obj` as it goes over the stream; what is no Unicode in a file name becomes "?"."""
+    text = json.dumps(obj, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     return _LENGTH.pack(len(text)) + text
 
 

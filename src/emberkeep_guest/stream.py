@@ -108,7 +108,7 @@ class Stream:
 
     async def close(self) -> None:
         """End our direction, and let go of the other: what still comes is dropped."""
-        if self._failure is None:
+        if self._failure is None and not self._writing.locked():
             await self.write_eof()
         self.reset()
 
