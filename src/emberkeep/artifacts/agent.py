@@ -1,4 +1,4 @@
-"""The agent's root: Python, crun, catatonit and the agent, independent of what an image contains."""
+"""The agent's root: Python, crun, catatonit and the agent, whatever an image contains."""
 
 import re
 import shutil
@@ -13,13 +13,13 @@ from emberkeep.artifacts.command import Commands
 PACKAGES: Final = ("python3", "crun", "catatonit")
 
 # of the dependencies only these are needed; the rest serves maintainer scripts and the interactive
-_NEEDED: Final = re.compile(
+NEEDED: Final = re.compile(
     r"catatonit|crun|python3|python3-minimal|python3\.\d+(-minimal)?|libpython3\.\d+-(minimal|stdlib)"
     r"|libc6|libgcc-s1|libcap2|libseccomp2|libsystemd0|libyajl2|libgcrypt20|libgpg-error0|liblz4-1"
     r"|liblzma5|libzstd1|zlib1g|libbz2-1\.0|libexpat1|libffi8|libssl3|libuuid1|libcrypt1|libmd0"
 )
 _PYTHON: Final = "usr/lib/python3.11"
-_DROPPED: Final = (
+DROPPED: Final = (
     "usr/share/", "usr/include/", "usr/lib/systemd/", "usr/lib/valgrind/", "usr/lib/binfmt.d/",
     "usr/lib/x86_64-linux-gnu/gconv/", "usr/lib/x86_64-linux-gnu/perl", "usr/sbin/", "etc/",
     *(f"{_PYTHON}/{name}/" for name in (
@@ -39,12 +39,12 @@ _FILES: Final = {
 
 def needed(identities: Sequence[str]) -> list[str]:
     """Return those packages ("name=version") that the agent's root is made of."""
-    return [it for it in identities if _NEEDED.fullmatch(it.partition("=")[0])]
+    return [it for it in identities if NEEDED.fullmatch(it.partition("=")[0])]
 
 
 def keep(path: str) -> bool:
     """Whether a file of those packages belongs into the agent's root."""
-    return not path.startswith(_DROPPED) and not path.endswith((".a", ".pyc"))
+    return not path.startswith(DROPPED) and not path.endswith((".a", ".pyc"))
 
 
 def unpack_base(commands: Commands, files: Sequence[Path], root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run the tools that build artifacts: output as it comes, an end at any time, errors with a hint."""
+"""Run the tools that build artifacts: heard while they run, ended at any time, with a hint."""
 
 import os
 import signal
@@ -19,8 +19,7 @@ _MEANINGS: Final[tuple[tuple[tuple[str, ...], type[EmberkeepError], str], ...]] 
     (("Could not resolve", "Temporary failure resolving", "Could not connect", "Cannot initiate",
       "Network is unreachable", "Connection timed out", "Connection failed", "Unable to connect"),
      Unavailable,
-     "check the network and its proxy (http_proxy), or set images.mirror to a Debian mirror"
-     " that can be reached"),
+     "check the network and its proxy (http_proxy), or set images.mirror to another mirror"),
     (("NO_PUBKEY", "is not signed", "GPG error", "no keyring"), Unavailable,
      "install debian-archive-keyring: make setup"),
     (("Release file", "404  Not Found"), Unavailable,
@@ -88,6 +87,9 @@ class Commands:
             running = tuple(self._running)
         for process in running:
             process.terminate()
+            timer = threading.Timer(_GRACE_S, _kill, [process])
+            timer.daemon = True
+            timer.start()
 
     @contextmanager
     def _process(
@@ -173,6 +175,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         try:
             process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
             process.wait()
     _output(process).close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill it with its children; its group's number is its own until it was waited for."""
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)

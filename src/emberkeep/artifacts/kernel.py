@@ -1,5 +1,6 @@
 """The kernel, and what of its package goes into the initramfs."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from emberkeep.domain.errors import Corrupt
 PACKAGE: Final = "linux-image-cloud-amd64"
 BUSYBOX: Final = "busybox-static"
 
-_APPLETS: Final = (
+APPLETS: Final = (
     "sh", "mount", "mkdir", "insmod", "poweroff", "reboot", "sleep", "switch_root", "uname",
 )  # fmt: skip
 _FOLDERS: Final = ("bin", "dev", "proc", "sys", "agent", "lib", "lib/modules")
@@ -27,6 +28,11 @@ class Kernel:
     release: str
     image: bytes
     modules: Mapping[str, bytes]  # by the name a module goes by
+
+
+def is_image(identity: str) -> bool:
+    """Whether this is the package that holds the kernel (the other one only depends on it)."""
+    return re.match(r"linux-image-\d", identity) is not None
 
 
 def read_kernel(commands: Commands, deb: Path) -> Kernel:
@@ -67,7 +73,7 @@ def initramfs_base(kernel: Kernel, busybox: bytes) -> bytes:
             # without it the kernel gives /init no standard streams
             Entry.character_device("dev/console", 5, 1),
             Entry.file("bin/busybox", busybox, mode=0o755),
-            *(Entry.link(f"bin/{name}", "busybox") for name in _APPLETS),
+            *(Entry.link(f"bin/{name}", "busybox") for name in APPLETS),
             *(Entry.file(f"{place}/{name}.ko", kernel.modules[name]) for name in order),
             Entry.file(f"{place}/order", "".join(f"{name}.ko\n" for name in order).encode()),
         ]

@@ -61,7 +61,7 @@ class Mirror:
 
 
 def find_mirror(commands: Commands, configured: str, scratch: Path) -> Mirror:
-    """Return the configured mirror, else the host's own, else Debian's; security where it is had."""
+    """Return the configured mirror, else the host's own, else Debian's, with security updates."""
     archive = configured.rstrip("/") or host_mirror() or DEFAULT_MIRROR
     for security in dict.fromkeys((f"{archive}-security", DEFAULT_SECURITY)):
         if _serves(commands, f"{security}/dists/{SUITE}-security/InRelease", scratch):

@@ -1,0 +1,82 @@
+"""What microVMs are made of, as the rest of the server asks for it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from emberkeep.artifacts.blobs import Blobs, checked
+from emberkeep.artifacts.events import Progress
+from emberkeep.artifacts.settings import ArtifactSettings
+from emberkeep.artifacts.setup import setup
+from emberkeep.base.aio import in_thread
+from emberkeep.domain.errors import Corrupt, Unavailable
+
+ALL: Final = ("kernel", "initramfs", "agent", "image/debian-12")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A file that is what it is called, and never changes."""
+
+    name: str
+    path: Path
+    digest: str
+
+
+class Artifacts:
+    """The artifacts of one data directory (its folder `artifacts`)."""
+
+    def __init__(self, root: Path) -> None:
+        self._blobs = Blobs(root)
+
+    def get(self, name: str) -> Artifact:
+        """Return an artifact; `Unavailable` if there is none, `Corrupt` if its size is wrong."""
+        entry = self._blobs.index().get(name)
+        if entry is None:
+            raise Unavailable(f"there is no {name} yet", hint="run: emberkeep setup")
+        path = checked(name, entry, self._blobs.path(entry.digest))
+        return Artifact(name=name, path=path, digest=entry.digest)
+
+    def verify(self, name: str) -> Artifact:
+        """Return an artifact whose every byte was checked, or raise `Corrupt`."""
+        artifact = self.get(name)
+        entry = self._blobs.index()[name]
+        if not self._blobs.intact(entry, thorough=True):
+            raise Corrupt(
+                f"the artifact {name} is damaged ({artifact.path})",
+                hint="repair it: emberkeep setup",
+            )
+        return artifact
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of what is there."""
+        return tuple(name for name in self._blobs.index() if not name.startswith("part/"))
+
+    async def build(
+        self,
+        wanted: Collection[str],
+        progress: Progress,
+        settings: ArtifactSettings,
+        *,
+        fresh: bool = False,
+    ) -> None:
+        """Make what is not there or damaged; with `fresh`, all of it, from the newest packages."""
+        await setup(self._blobs, wanted, progress, settings, fresh=fresh)
+
+    async def verify_all(self) -> dict[str, str]:
+        """Return what is wrong with each artifact that is there; "" where nothing is."""
+        return {name: await in_thread(self._fault, name) for name in self.names()}
+
+    def _fault(self, name: str) -> str:
+        try:
+            self.verify(name)
+        except Corrupt as error:
+            return error.message
+        return ""
+
+
+def wanted(*, kernel: Path | None, initramfs: Path | None) -> tuple[str, ...]:
+    """Return what setup must make where configuration brings its own kernel or initramfs."""
+    own = {"kernel": kernel, "initramfs": initramfs}
+    return tuple(name for name in ALL if own.get(name) is None)
