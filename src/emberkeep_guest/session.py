@@ -57,7 +57,6 @@ class Session:
         self._decoder = Decoder()
         self._streams: dict[int, Stream] = {}
         self._next = 1 if client else 2
-        self._newest = 0  # the highest number the other end has used
         self._incoming: deque[Stream] = deque()
         self._news = asyncio.Event()  # a stream to accept, or the end
         self._over = asyncio.Event()
@@ -76,6 +75,7 @@ class Session:
         `unread`, as `hello.Port` has.
         """
         self._running = True
+        self._tried_at = asyncio.get_running_loop().time()
         try:
             async with asyncio.TaskGroup() as group:
                 jobs = [
@@ -192,12 +192,10 @@ class Session:
         if self._client or len(self._streams) >= STREAMS:
             self._suffer("streams beyond the limit")
             self._stray += 0 if self._client else WINDOW - len(data)
-            self._newest = max(self._newest, number)
             self._outbox.put(header(DATA, RST, number, 0))
             return None
-        if number % 2 == 0 or number <= self._newest:
-            raise SessionError(f"stream number {number} out of order")
-        self._newest = number
+        if number % 2 == 0 or number in self._streams:
+            raise SessionError(f"a new stream of number {number}")
         stream = Stream(number, self._outbox, opener=False, on_over=self._forget)
         self._streams[number] = stream
         self._incoming.append(stream)
