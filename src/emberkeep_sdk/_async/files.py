@@ -75,6 +75,14 @@ class AsyncFiles:
             return False
         return True
 
+    async def is_directory(self, path: str) -> bool:
+        """Say whether there is a directory at `path`, or a link to one."""
+        try:
+            entry = await self.stat(path.rstrip("/") + "/.")
+        except (NotFound, Invalid, Conflict):
+            return False
+        return entry.type == "directory"
+
     async def mkdir(self, path: str, *, parents: bool = True, mode: int = 0o755) -> None:
         """Make a directory, and with `parents` those above it; then one that exists is fine."""
         body = {"path": path, "parents": parents, "mode": mode}
@@ -95,7 +103,7 @@ class AsyncFiles:
         If `path` is a directory, the copy goes into it. Returns the number of bytes sent.
         """
         source = await in_thread(Outgoing.of, local)
-        if not source.contents_only and await self._is_directory(path):
+        if not source.contents_only and await self.is_directory(path):
             path = posixpath.join(path, source.name)
         if source.is_dir:
             return await self.unpack(path, pieces(pack(source.path), PIECE))
@@ -109,7 +117,7 @@ class AsyncFiles:
         Links that lead out of a copied directory are left out.
         """
         target = await in_thread(landing, path, local)
-        if await self._is_directory(path):
+        if await self.is_directory(path):
             unpacked = await self.download_directory(path, target)
             return unpacked.size
         entry = await self.stat(path)
@@ -145,13 +153,6 @@ class AsyncFiles:
         async with source as chunks:
             async for chunk in chunks:
                 await in_thread(take, chunk)
-
-    async def _is_directory(self, path: str) -> bool:
-        try:
-            entry = await self.stat(path.rstrip("/") + "/.")
-        except (NotFound, Invalid, Conflict):
-            return False
-        return entry.type == "directory"
 
     def _path(self, *parts: str) -> str:
         return path_of("microvms", self._ref, "files", *parts)

@@ -148,7 +148,7 @@ class AsyncMicroVM:
         request = ExecRequest(argv=argv, env=env, cwd=cwd, user=user, stdin=stdin, timeout=timeout)
         return await AsyncExec.start(self._http, self.id, request)
 
-    async def pty(
+    async def pty(  # noqa: PLR0913  the options of a command
         self,
         argv: Argv,
         *,
@@ -157,9 +157,12 @@ class AsyncMicroVM:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         user: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  enforced in the guest
     ) -> AsyncExec:
         """Start a command on a terminal of its own; all its output comes as "stdout"."""
-        request = ExecRequest(argv=argv, env=env, cwd=cwd, user=user, stdin=True, tty=(rows, cols))
+        request = ExecRequest(
+            argv=argv, env=env, cwd=cwd, user=user, stdin=True, tty=(rows, cols), timeout=timeout
+        )
         return await AsyncExec.start(self._http, self.id, request)
 
     async def shell(

@@ -11,14 +11,14 @@ from collections.abc import (
     Iterable,
 )
 from contextlib import asynccontextmanager
-from typing import Any, BinaryIO, TypeVar
-
-import websockets
-from websockets.asyncio.client import ClientConnection, connect
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from emberkeep_sdk._access import Access
 from emberkeep_sdk._errors import ConnectionLost, EmberkeepError, Unavailable, from_payload
 from emberkeep_sdk._io.shared import blocking_pieces, unreachable
+
+if TYPE_CHECKING:  # a fifth of a second that requests without streams need not wait for
+    from websockets.asyncio.client import ClientConnection
 
 T = TypeVar("T")
 
@@ -32,12 +32,15 @@ _MOST = 1 << 20
 class Socket:
     """A WebSocket of binary messages, with its errors made ours."""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: "ClientConnection") -> None:
         self._connection = connection
 
     @classmethod
     async def open(cls, access: Access, path: str) -> "Socket":
         """Connect; raise what the server says if it refuses."""
+        import websockets  # noqa: PLC0415  see above
+        from websockets.asyncio.client import connect  # noqa: PLC0415  see above
+
         try:
             connection = await connect(
                 access.websocket + path,
@@ -59,16 +62,20 @@ class Socket:
 
     async def send(self, message: bytes) -> None:
         """Send one message; wait while the other side does not read."""
+        from websockets.exceptions import ConnectionClosed  # noqa: PLC0415  see above
+
         try:
             await self._connection.send(message)
-        except websockets.ConnectionClosed as closed:
+        except ConnectionClosed as closed:
             raise ConnectionLost("the connection to the server has ended") from closed
 
     async def recv(self) -> bytes | None:
         """Return the next message, None once the connection has ended."""
+        from websockets.exceptions import ConnectionClosed  # noqa: PLC0415  see above
+
         try:
             return await self._connection.recv(decode=False)
-        except websockets.ConnectionClosed:
+        except ConnectionClosed:
             return None
 
     async def close(self) -> None:

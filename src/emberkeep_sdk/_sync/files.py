@@ -75,6 +75,14 @@ class Files:
             return False
         return True
 
+    def is_directory(self, path: str) -> bool:
+        """Say whether there is a directory at `path`, or a link to one."""
+        try:
+            entry = self.stat(path.rstrip("/") + "/.")
+        except (NotFound, Invalid, Conflict):
+            return False
+        return entry.type == "directory"
+
     def mkdir(self, path: str, *, parents: bool = True, mode: int = 0o755) -> None:
         """Make a directory, and with `parents` those above it; then one that exists is fine."""
         body = {"path": path, "parents": parents, "mode": mode}
@@ -95,7 +103,7 @@ class Files:
         If `path` is a directory, the copy goes into it. Returns the number of bytes sent.
         """
         source = in_thread(Outgoing.of, local)
-        if not source.contents_only and self._is_directory(path):
+        if not source.contents_only and self.is_directory(path):
             path = posixpath.join(path, source.name)
         if source.is_dir:
             return self.unpack(path, pieces(pack(source.path), PIECE))
@@ -109,7 +117,7 @@ class Files:
         Links that lead out of a copied directory are left out.
         """
         target = in_thread(landing, path, local)
-        if self._is_directory(path):
+        if self.is_directory(path):
             unpacked = self.download_directory(path, target)
             return unpacked.size
         entry = self.stat(path)
@@ -145,13 +153,6 @@ class Files:
         with source as chunks:
             for chunk in chunks:
                 in_thread(take, chunk)
-
-    def _is_directory(self, path: str) -> bool:
-        try:
-            entry = self.stat(path.rstrip("/") + "/.")
-        except (NotFound, Invalid, Conflict):
-            return False
-        return entry.type == "directory"
 
     def _path(self, *parts: str) -> str:
         return path_of("microvms", self._ref, "files", *parts)

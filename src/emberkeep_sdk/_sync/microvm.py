@@ -148,7 +148,7 @@ class MicroVM:
         request = ExecRequest(argv=argv, env=env, cwd=cwd, user=user, stdin=stdin, timeout=timeout)
         return Exec.start(self._http, self.id, request)
 
-    def pty(
+    def pty(  # noqa: PLR0913  the options of a command
         self,
         argv: Argv,
         *,
@@ -157,9 +157,12 @@ class MicroVM:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         user: str | None = None,
+        timeout: float | None = None,
     ) -> Exec:
         """Start a command on a terminal of its own; all its output comes as "stdout"."""
-        request = ExecRequest(argv=argv, env=env, cwd=cwd, user=user, stdin=True, tty=(rows, cols))
+        request = ExecRequest(
+            argv=argv, env=env, cwd=cwd, user=user, stdin=True, tty=(rows, cols), timeout=timeout
+        )
         return Exec.start(self._http, self.id, request)
 
     def shell(

@@ -1,0 +1,139 @@
+"""launch, ps, show, suspend, resume, terminate: the life of microVMs."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emberkeep.cli.shell import ago, client, common, note, print_facts, print_json, print_table
+
+if TYPE_CHECKING:
+    from emberkeep_sdk import MicroVM
+
+
+@click.command(short_help="Launch a microVM and leave it running.")
+@click.argument("image")
+@click.option("--memory", metavar="SIZE", help='MiB, or such as "2 GiB".')
+@click.option("--vcpus", type=int, help="1 to 16.")
+@click.option("--name", help="Its name; one is made up otherwise.")
+@common
+def launch(
+    image: str, *, memory: str | None, vcpus: int | None, name: str | None, as_json: bool
+) -> None:
+    """Launch a microVM from IMAGE, such as debian-12, and print its name."""
+    with client() as ek:
+        vm = ek.launch(image, memory=memory, vcpus=vcpus, name=name)
+    if as_json:
+        print_json(facts_of(vm))
+    else:
+        click.echo(vm.name)
+
+
+@click.command(short_help="List microVMs.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Also those of the last day.")
+@click.option("-q", "--quiet", is_flag=True, help="Print names only.")
+@common
+def ps(*, everything: bool, quiet: bool, as_json: bool) -> None:
+    """List the microVMs that live."""
+    with client() as ek:
+        found = ek.list(everything=everything)
+    if as_json:
+        print_json([facts_of(vm) for vm in found])
+    elif quiet:
+        for vm in found:
+            click.echo(vm.name)
+    else:
+        print_table(
+            ("NAME", "IMAGE", "STATE", "MEMORY", "VCPUS", "AGE", "ID"),
+            [
+                (
+                    vm.name,
+                    vm.image,
+                    vm.state,
+                    f"{vm.facts.memory_mib} MiB",
+                    vm.facts.vcpus,
+                    ago(vm.facts.created_at),
+                    vm.id,
+                )
+                for vm in found
+            ],
+        )
+
+
+@click.command(short_help="Show what is known of a microVM.")
+@click.argument("ref", metavar="MICROVM")
+@common
+def show(ref: str, *, as_json: bool) -> None:
+    """Show what is known of a microVM, named by its name, id, or the beginning of its id."""
+    with client() as ek:
+        facts = facts_of(ek.get(ref))
+    if as_json:
+        print_json(facts)
+        return
+    details = facts.pop("details", None)
+    print_facts(facts)
+    if details:
+        print_facts({"details": details})
+
+
+@click.command(short_help="Put microVMs aside, with everything in them.")
+@click.argument("refs", metavar="MICROVM…", nargs=-1, required=True)
+@common
+def suspend(refs: Sequence[str], *, as_json: bool) -> None:
+    """Put microVMs aside with everything in them; they use no memory and no CPU then."""
+    _each(refs, lambda vm: vm.suspend(), as_json=as_json)
+
+
+@click.command(short_help="Let suspended microVMs go on.")
+@click.argument("refs", metavar="MICROVM…", nargs=-1, required=True)
+@common
+def resume(refs: Sequence[str], *, as_json: bool) -> None:
+    """Let microVMs go on where they were suspended."""
+    _each(refs, lambda vm: vm.resume(), as_json=as_json)
+
+
+@click.command(short_help="End microVMs and remove what is in them.")
+@click.argument("refs", metavar="MICROVM…", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All that live.")
+@common
+def terminate(refs: Sequence[str], *, everything: bool, as_json: bool) -> None:
+    """End microVMs and remove what is in them."""
+    if everything == bool(refs):
+        raise click.UsageError("name the microVMs to terminate, or say --all")
+    if everything:
+        with client() as ek:
+            refs = [vm.id for vm in ek.list()]
+    _each(refs, lambda vm: vm.terminate(), as_json=as_json)
+
+
+def facts_of(vm: "MicroVM") -> dict[str, Any]:
+    """Return what is known of `vm`, as the server's JSON has it."""
+    import msgspec  # noqa: PLC0415  start-up time
+
+    facts: dict[str, Any] = msgspec.to_builtins(vm.facts)
+    return facts
+
+
+def _each(refs: Sequence[str], change: Callable[["MicroVM"], object], *, as_json: bool) -> None:
+    """Change one after the other; those behind one that fails are still changed."""
+    changed: list[MicroVM] = []
+    failures: list[Exception] = []
+    with client() as ek:
+        from emberkeep_sdk import EmberkeepError  # noqa: PLC0415  start-up time
+
+        for ref in refs:
+            try:
+                vm = ek.get(ref)
+                change(vm)
+                changed.append(vm)
+            except EmberkeepError as failed:
+                failures.append(failed)
+    if as_json:
+        print_json([facts_of(vm) for vm in changed])
+    else:
+        for vm in changed:
+            click.echo(f"{vm.name}  {vm.state}")
+    for earlier in failures[:-1]:
+        note(f"error: {earlier}")
+    if failures:
+        raise failures[-1]

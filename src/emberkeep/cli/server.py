@@ -1,0 +1,161 @@
+"""up, down, status, env: the server as a whole."""
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from emberkeep.cli.shell import client, common, debuggable, note, print_facts, print_json
+
+if TYPE_CHECKING:
+    from emberkeep.serve.config import Settings
+
+_REGION: Final = "us-east-1"
+_ENDS_WITHIN_S: Final = 300.0  # microVMs are suspended first
+
+
+@click.command(short_help="Start the server.")
+@click.option("--detach", "-d", is_flag=True, help="In the background; return when it is ready.")
+@click.option("--listen", metavar="HOST:PORT", help="Where to listen; 127.0.0.1:9700 otherwise.")
+@click.option("--data", type=click.Path(file_okay=False), help="The folder of all state.")
+@click.option("--ready-fd", type=int, hidden=True, help="Written to once it is ready.")
+@debuggable
+def up(*, detach: bool, listen: str | None, data: str | None, ready_fd: int | None) -> None:
+    """Start the server; it adopts the microVMs that run since an earlier one."""
+    from emberkeep.serve.config import load  # noqa: PLC0415  start-up time
+
+    settings = load({"listen": listen, "data": data})
+    if not detach:
+        _serve(settings, ready_fd)
+        return
+    from emberkeep.cli.detach import start  # noqa: PLC0415  start-up time
+
+    options = [word for word in ("--listen", listen, "--data", data) if word]
+    pid = start(_given(options), log=settings.data / "emberkeep.log")
+    click.echo(f"emberkeep is ready at {settings.url} (pid {pid})")
+
+
+@click.command(short_help="End the server; microVMs are suspended or terminated.")
+@click.option("--suspend", "fate", flag_value="suspend", default="suspend",
+              help="Suspend microVMs (the default); the next `up` can resume them.")  # fmt: skip
+@click.option("--terminate", "fate", flag_value="terminate", help="Terminate them.")
+@common
+def down(*, fate: str, as_json: bool) -> None:
+    """End the server; what runs is suspended, or terminated if you say so."""
+    from emberkeep_sdk import Unreachable  # noqa: PLC0415  start-up time
+
+    with client() as ek:
+        try:
+            status = ek.status()
+        except Unreachable:
+            _told(as_json=as_json, running=False, text=f"no server runs at {ek.endpoint}")
+            return
+        ended = _end_of(status.get("pid"))
+        ek.shutdown(microvms=fate)
+    ended()
+    _told(as_json=as_json, running=True, text="emberkeep has ended")
+
+
+@click.command(short_help="Say whether the server runs, and what it does.")
+@common
+def status(*, as_json: bool) -> None:
+    """Say whether the server runs, and what it does."""
+    with client() as ek:
+        facts = {"endpoint": ek.endpoint, **ek.status()}
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(facts)
+
+
+@click.command(short_help='Print variables for clients: eval "$(emberkeep env)"')
+@common
+def env(*, as_json: bool) -> None:
+    """Print variables for this client and for AWS's, to be used as eval "$(emberkeep env)"."""
+    variables = _variables()
+    if as_json:
+        print_json(variables)
+        return
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _serve(settings: "Settings", ready_fd: int | None) -> None:
+    from emberkeep.serve.app import serve  # noqa: PLC0415  start-up time
+
+    def ready() -> None:
+        if ready_fd is None:
+            note(f"emberkeep is ready at {settings.url}; Ctrl-C ends it")
+            return
+        with os.fdopen(ready_fd, "w") as file:
+            file.write("ready")
+
+    serve(settings, ready=ready)
+
+
+def _given(options: list[str]) -> list[str]:
+    """Return `options` with paths that mean the same from anywhere."""
+    if "--data" in options:
+        at = options.index("--data") + 1
+        options[at] = str(Path(options[at]).absolute())
+    return options
+
+
+def _end_of(pid: object) -> Any:  # noqa: ANN401  a function without arguments
+    """Return what waits for the end of the process `pid`, which still runs now."""
+    from emberkeep.domain.errors import Unavailable  # noqa: PLC0415  start-up time
+
+    try:
+        fd = os.pidfd_open(pid) if isinstance(pid, int) else None
+    except OSError:  # not of this machine, or gone
+        fd = None
+
+    def wait() -> None:
+        if fd is not None and not _readable(fd, _ENDS_WITHIN_S):
+            raise Unavailable(
+                f"the server (pid {pid}) has not ended within {_ENDS_WITHIN_S:.0f} s",
+                hint="look into its log: emberkeep.log in its data folder",
+            )
+
+    return wait
+
+
+def _readable(fd: int, within_s: float) -> bool:
+    import select  # noqa: PLC0415  start-up time
+
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    try:
+        return bool(poll.poll(within_s * 1000))
+    finally:
+        os.close(fd)
+
+
+def _told(*, as_json: bool, running: bool, text: str) -> None:
+    if as_json:
+        print_json({"was_running": running})
+    else:
+        note(text)
+
+
+def _variables() -> dict[str, str]:
+    from emberkeep_sdk import Denied, find_access  # noqa: PLC0415  start-up time
+
+    access = find_access()
+    if access.api_key is None:
+        raise Denied(
+            f"there are no credentials for {access.endpoint}",
+            hint="start a server, which makes some: emberkeep up --detach",
+        )
+    key_id, _, secret = access.api_key.partition(".")
+    return {
+        "EMBERKEEP_ENDPOINT": access.endpoint,
+        "EMBERKEEP_API_KEY": access.api_key,
+        "AWS_ACCESS_KEY_ID": key_id,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": _REGION,
+        "AWS_ENDPOINT_URL_LAMBDA_MICROVMS": access.endpoint,
+        "AWS_ENDPOINT_URL_LAMBDA_CORE": access.endpoint,
+    }
