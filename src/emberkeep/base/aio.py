@@ -61,3 +61,26 @@ async def together(*jobs: Awaitable[T]) -> list[T]:
 
 async def _await(job: Awaitable[T]) -> T:
     return await job
+
+
+async def waited(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for `event`, `seconds` at most; say whether it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def first(*jobs: Coroutine[Any, Any, object]) -> None:
+    """Run `jobs` until one of them is done; cancel the others, raise what it raised."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in done:
+        task.result()

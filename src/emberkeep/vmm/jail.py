@@ -7,7 +7,7 @@ unprivileged user with no capability and cannot gain any. MARK stands in the com
 restarted server finds what it left behind.
 
 The spec is JSON: {argv, env, uid, netns_fd, pid_fd, root, binds: [[source, target, writable]],
-devices: [name], keep_fds: [n], nofile: n, core dumps are always off}.
+copies: [path], devices: [name], keep_fds: [n], nofile: n}. Core dumps are always off.
 """
 
 import ctypes
@@ -56,6 +56,10 @@ def _enter_root(spec: dict) -> None:  # type: ignore[type-arg]
         elif os.path.isdir("/" + name):  # noqa: PTH112
             _bind("/" + name, f"{root}/{name}", writable=False)
     _bind("/usr", root + "/usr", writable=False)
+    for source in spec["copies"]:
+        os.makedirs(os.path.dirname(root + source), exist_ok=True)  # noqa: PTH103, PTH120
+        with open(source) as original, open(root + source, "x") as copy:  # noqa: PTH123
+            copy.write(original.read())
     for source, target, writable in spec["binds"]:
         _bind(source, root + target, writable=writable)
     for name in spec["devices"]:

@@ -74,10 +74,10 @@ class Machine:
         """Stop the virtual CPUs and flush the disk."""
         await self.monitor.execute("stop")
 
-    async def running(self, *, deadline_s: float = 30) -> bool:
-        """Say whether the virtual CPUs run; raise `GuestError` if QEMU does not say."""
+    async def state(self, *, deadline_s: float = 30) -> str:
+        """Return QEMU's run state ("running", "paused", …); raise `GuestError` on silence."""
         answer = await self.monitor.execute("query-status", deadline_s=deadline_s)
-        return bool(answer["running"])
+        return str(answer["status"])
 
     async def take_full(self, folder: Path) -> None:
         """Write memory image and device state of the halted VM into `folder`."""

@@ -12,7 +12,6 @@ never seen.
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any, Final, Literal
 
 import xxhash
 
+from emberkeep.base.files import remove_tree, sync
 from emberkeep.domain.errors import Corrupt, EmberkeepError, Mismatch
 from emberkeep.vmm.delta import data_ranges
 from emberkeep.vmm.shape import Shape
@@ -102,12 +102,12 @@ def open_snapshot(path: Path) -> Snapshot:
 def unsealed(path: Path) -> Iterator[Path]:
     """Give a folder to write the files of snapshot `path` in; it is gone if the block fails."""
     folder = path.with_name(f"{_UNSEALED}-{path.name}")
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     folder.mkdir(mode=0o700, parents=True)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 def seal(folder: Path, path: Path, *, shape: Shape, taken_by: str, base: str = "") -> Snapshot:
@@ -128,16 +128,16 @@ def seal(folder: Path, path: Path, *, shape: Shape, taken_by: str, base: str = "
         json.dump({**record, "seal": sealed}, out, indent=1)
         out.flush()
         os.fsync(out.fileno())
-    sync_folder(folder)
+    sync(folder)
     folder.rename(path)
-    sync_folder(path.parent)
+    sync(path.parent)
     return _snapshot_of(path, record, sealed)
 
 
 def remove_unsealed(parent: Path) -> None:
     """Remove what interrupted takes have left in `parent`."""
     for folder in parent.glob(f"{_UNSEALED}-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 def checksum_of(path: Path) -> str:
@@ -151,15 +151,6 @@ def checksum_of(path: Path) -> str:
                 total.update(index.to_bytes(8, "little"))
                 total.update(block)
     return total.hexdigest()
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in `path` durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _blocks(fd: int) -> Iterator[int]:

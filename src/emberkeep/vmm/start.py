@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from emberkeep.base import proc
+from emberkeep.base import proc, sockets
 from emberkeep.domain.errors import EmberkeepError, Mismatch, Unavailable
 from emberkeep.domain.microvms import ProcessIdentity
 from emberkeep.vmm import jail
 from emberkeep.vmm.machine import AGENT_SOCKET, CONSOLE_SOCKET, QMP_SOCKET, Machine
 from emberkeep.vmm.qemu.argv import INITRAMFS, KERNEL, MEMORY, Descriptors, cold, qemu_argv
-from emberkeep.vmm.qemu.monitor import Monitor, listening_socket
+from emberkeep.vmm.qemu.monitor import Monitor
 from emberkeep.vmm.shape import Shape
 
 _START_DEADLINE_S: Final = 60.0
 _NOFILE: Final = 256
+_COPIES: Final = ("/proc/sys/vm/overcommit_memory",)  # read by QEMU before it maps with reserve=off
 _STDERR_BYTES: Final = 16 * 1024
 
 
@@ -86,7 +87,7 @@ def _opened(held: ExitStack, berth: Berth) -> Descriptors:
     def socket(name: str) -> int:
         path = berth.run / name
         path.unlink(missing_ok=True)
-        return held.enter_context(listening_socket(path)).fileno()
+        return held.enter_context(sockets.listening(path)).fileno()
 
     def file(path: Path, flags: int) -> int:
         fd = os.open(path, flags | os.O_CLOEXEC)
@@ -124,6 +125,7 @@ def _spec(
         "netns_fd": berth.netns_fd,
         "root": os.fspath(root),
         "binds": [(os.fspath(source), target, False) for source, target in binds],
+        "copies": _COPIES,
         "devices": ["null", "urandom", *(["kvm"] if shape.accelerator == "kvm" else [])],
         "keep_fds": [
             fds.qmp, fds.agent, fds.console, fds.tap, fds.overlay, *base, *fds.disks.values(),

@@ -1,8 +1,6 @@
 """The QMP connection to one QEMU: commands with deadlines, descriptors sent along."""
 
 import asyncio
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, Final, Self
 
 from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
 
+from emberkeep.base import sockets
 from emberkeep.domain.errors import GuestError
 
 DEADLINE_S: Final = 30.0
@@ -29,7 +28,7 @@ class Monitor:
         client.logger.disabled = True  # it reports to us by exceptions; a dying VMM is no news
         try:
             async with asyncio.timeout(deadline_s):
-                await client.connect(_connected_socket(path))
+                await client.connect(sockets.connected(path))
         except (QMPError, OSError, TimeoutError) as error:
             raise GuestError(f"the VMM does not answer on {path.name}: {error}") from error
         return cls(client)
@@ -74,34 +73,3 @@ class Monitor:
         with suppress(Exception):  # whatever ended it is told by `execute` and by the process
             async with asyncio.timeout(2):
                 await self._client.disconnect()
-
-
-def listening_socket(path: Path) -> socket.socket:
-    """Bind a listening unix socket at `path`, however long that is."""
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _short(path) as name:
-        server.bind(name)
-    server.listen(2)
-    return server
-
-
-def _connected_socket(path: Path) -> socket.socket:
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    client.setblocking(False)
-    try:
-        with _short(path) as name:
-            client.connect(name)
-    except OSError:
-        client.close()
-        raise
-    return client
-
-
-@contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """Name `path` in less than the 108 bytes that a socket address has."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh Debian 12/13 or Ubuntu 24.04: `make run` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+
+.PHONY: help setup run test check unit vm bars fmt clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: ## Install what is missing on this machine, and the command at .venv/bin/emberkeep
+	@scripts/setup-host.sh
+
+run: setup ## Set up, start Emberkeep, run the example end to end, stop again
+	@scripts/run.sh
+
+test: setup check unit vm ## Everything CI runs
+
+check: ## Lint, types, import rules, lock file, generated files
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/deptry src
+	$(BIN)/uv lock --check
+	$(BIN)/python scripts/unasync.py --check
+
+unit: ## Fast tests, no VM
+	$(BIN)/pytest
+
+vm: ## Tests on real microVMs; KVM, or TCG and patience
+	$(BIN)/pytest -m 'vm and not bars' tests/vm
+
+bars: setup ## The long checks: cycles, crash loops, fuzzing, what CI has no time for
+	$(BIN)/pytest -m bars tests
+
+fmt: ## Format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## Remove the virtual environment and caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

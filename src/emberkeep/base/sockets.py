@@ -1,0 +1,39 @@
+"""Unix sockets at paths of any length."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def listening(path: Path) -> socket.socket:
+    """Bind a listening socket at `path`."""
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with _short(path) as name:
+        server.bind(name)
+    server.listen(2)
+    return server
+
+
+def connected(path: Path) -> socket.socket:
+    """Connect a non-blocking socket to the one listening at `path`, or raise OSError."""
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.setblocking(False)
+    try:
+        with _short(path) as name:
+            client.connect(name)
+    except OSError:
+        client.close()
+        raise
+    return client
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Name `path` in less than the 108 bytes that a socket address has."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

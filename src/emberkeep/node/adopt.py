@@ -1,0 +1,118 @@
+"""The start of a node: what an earlier server has left, made true again.
+
+    RUNNING       its VMM answers: taken over          it is gone: TERMINATED
+    SUSPENDING    its delta is sealed: SUSPENDED       else it runs on, if its VMM answers
+    SUSPENDED     nothing to do
+    PENDING       a resume: SUSPENDED                  a launch, never acknowledged: TERMINATED
+    TERMINATING   TERMINATED
+
+Every process, folder and file that belongs to none of them is removed.
+"""
+
+from dataclasses import replace
+
+import structlog
+
+from emberkeep.base.files import remove_tree
+from emberkeep.domain.errors import EmberkeepError
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.node import orphans
+from emberkeep.node.ground import Ground
+from emberkeep.node.running import Live
+from emberkeep.node.suspend import delta_path, run_on
+from emberkeep.node.terminate import terminate
+from emberkeep.node.wake import AGENT_DEADLINE_S, let_go
+from emberkeep.vmm.snapshot import open_snapshot, remove_unsealed
+
+_log = structlog.get_logger()
+
+
+async def adopt(ground: Ground) -> None:
+    """Bring rows, processes and files together."""
+    known = await ground.registry.load()
+    for vm in known:
+        if vm.state in {State.RUNNING, State.SUSPENDING} and not _sealed(ground, vm):
+            await _taken_over(ground, vm)
+    kept = {live.machine.identity.pid for live in ground.running.all()}
+    ended = await orphans.end_all(ground.berths.mark(""), but=kept)
+    for vm in known:
+        await _settled(ground, vm)
+    _swept(ground)
+    _log.info("node.adopted", running=len(kept), ended=ended, known=len(known))
+
+
+async def recover(ground: Ground, live: Live) -> None:
+    """Let the workload of an adopted VMM go on if the crash came while it was frozen."""
+    vm = ground.registry.get(live.microvm_id)
+    if vm.state is State.SUSPENDING:
+        await run_on(ground, vm)
+        return
+    try:
+        agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
+        if (await agent.status()).frozen:
+            await let_go(agent, ground.clock)
+    except EmberkeepError as error:
+        _log.warning("microvm.agent_silent", microvm=vm.id, why=error.message)
+
+
+def _sealed(ground: Ground, vm: MicroVM) -> bool:
+    return vm.state is State.SUSPENDING and delta_path(ground, vm).exists()
+
+
+async def _taken_over(ground: Ground, vm: MicroVM) -> None:
+    """Take charge of the VMM of `vm`, if it is there and answers."""
+    if vm.process is None:
+        return
+    home = ground.layout.microvm(vm.id)
+    try:
+        full = open_snapshot(ground.layout.images / vm.image / vm.snapshot)
+        machine = await ground.hypervisor.adopt(
+            vm.process, shape=full.shape, run=home.run, memory=full.memory
+        )
+        if machine is None:
+            return
+        live = ground.running.begin(vm.id, machine, home)
+        if vm.state is State.RUNNING and await machine.state() != "running":
+            await live.machine.go()
+    except EmberkeepError as error:
+        _log.warning("microvm.not_adopted", microvm=vm.id, why=error.message)
+
+
+async def _settled(ground: Ground, vm: MicroVM) -> None:
+    """Bring the row of `vm` to what is true."""
+    if ground.running.get(vm.id) is not None:
+        _tidy(ground, vm, keep=None)
+        return
+    if _sealed(ground, vm):
+        vm = await ground.registry.save(
+            replace(vm.to(State.SUSPENDED), delta=delta_path(ground, vm).name, process=None)
+        )
+    if vm.state is State.PENDING and vm.delta:
+        vm = await ground.registry.save(
+            vm.to(State.SUSPENDED, reason="the resume was interrupted when Emberkeep ended")
+        )
+    if vm.state is State.SUSPENDED:
+        _tidy(ground, vm, keep=vm.delta)
+        return
+    launching = vm.state is State.PENDING
+    reason = "the launch was interrupted" if launching else "the VMM was gone"
+    await terminate(ground, vm, vm.state_reason or f"{reason} when Emberkeep started")
+
+
+def _tidy(ground: Ground, vm: MicroVM, *, keep: str | None) -> None:
+    """Remove what a microVM's folder holds of earlier states."""
+    home = ground.layout.microvm(vm.id)
+    remove_unsealed(home.path)
+    for delta in home.path.glob("delta-*"):
+        if delta.name != keep:
+            remove_tree(delta)
+    if ground.running.get(vm.id) is None:
+        remove_tree(home.run)
+
+
+def _swept(ground: Ground) -> None:
+    """Remove the folders of microVMs that are no longer live."""
+    for folder in ground.layout.microvms.iterdir():
+        if ground.registry.peek(folder.name) is None:
+            remove_tree(folder)
+    ground.images.prepare()

@@ -1,0 +1,28 @@
+"""What the verbs of a node work with."""
+
+from dataclasses import dataclass
+
+from emberkeep.base.clock import Clock
+from emberkeep.node.berths import Berths
+from emberkeep.node.images import Images
+from emberkeep.node.layout import Layout
+from emberkeep.node.registry import Registry
+from emberkeep.node.running import Running
+from emberkeep.node.settings import NodeSettings
+from emberkeep.node.uids import Uids
+from emberkeep.vmm.hypervisor import Hypervisor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """The things of one node, each in its place."""
+
+    layout: Layout
+    registry: Registry
+    images: Images
+    berths: Berths
+    uids: Uids
+    hypervisor: Hypervisor
+    running: Running
+    clock: Clock
+    settings: NodeSettings

@@ -1,0 +1,111 @@
+"""Base images: what they consist of, and one full snapshot for each size, made on first use."""
+
+import asyncio
+from pathlib import Path
+
+from emberkeep.base import aio
+from emberkeep.domain.errors import NotFound
+from emberkeep.domain.requests import ImageFacts
+from emberkeep.domain.units import Size
+from emberkeep.node.berths import Parts
+from emberkeep.node.layout import Layout
+from emberkeep.node.maker import Maker
+from emberkeep.vmm.settings import VmmSettings
+from emberkeep.vmm.shape import CMDLINE, KVM_CPU, MICROVM, Q35, TCG_CPU, Shape
+from emberkeep.vmm.snapshot import Snapshot, open_snapshot, remove_unsealed
+from emberkeep.vmm.start import VmmHost
+
+
+class Images:
+    """The base images of this node and their snapshots."""
+
+    def __init__(self, layout: Layout, parts: Parts, shapes: "Shapes", maker: Maker) -> None:
+        self._layout = layout
+        self._parts = parts
+        self._shapes = shapes
+        self._maker = maker
+        self._turns: dict[Path, asyncio.Lock] = {}
+        self._verified: dict[Path, tuple[object, ...]] = {}
+
+    def prepare(self) -> None:
+        """Remove what interrupted takes have left."""
+        for folder in self._layout.images.glob("*"):
+            remove_unsealed(folder)
+
+    def known(self, image: str) -> None:
+        """Raise `NotFound` unless `image` is one of ours."""
+        if image not in self._parts.images:
+            names = ", ".join(sorted(self._parts.images)) or "none yet, run: emberkeep setup"
+            raise NotFound(f"there is no image {image[:80]!r}", hint=f"images here: {names}")
+
+    def facts(self) -> list[ImageFacts]:
+        """Describe the images."""
+        return [
+            ImageFacts(name=name, digest=artifact.digest, snapshots=self._snapshots(name))
+            for name, artifact in sorted(self._parts.images.items())
+        ]
+
+    async def snapshot(self, image: str, size: Size) -> Snapshot:
+        """Return the intact snapshot of `image` in `size`, made now if there is none.
+
+        Raises `Corrupt` where its files are not what was written.
+        """
+        self.known(image)
+        shape = self._shapes.of(size, self._parts, image)
+        path = self._layout.images / image / f"{size}-{shape.key}"
+        async with self._turns.setdefault(path, asyncio.Lock()):
+            if not path.exists():
+                await self._maker.make(shape, path)
+            return await self._intact(path)
+
+    async def named(self, image: str, name: str) -> Snapshot:
+        """Return the intact snapshot in folder `name`, which a microVM was launched from."""
+        return await self._intact(self._layout.images / image / name)
+
+    def _snapshots(self, image: str) -> dict[str, str]:
+        found = sorted((self._layout.images / image).glob("[!.]*"))
+        return {path.name.rpartition("-")[0]: path.name for path in found}
+
+    async def _intact(self, path: Path) -> Snapshot:
+        """Open a snapshot; hash its files the first time and whenever one has been touched."""
+        snapshot = open_snapshot(path)
+        if not all((path / name).exists() for name in snapshot.files):
+            snapshot.verify()
+        signature = snapshot.signature()
+        if self._verified.get(path) != signature:
+            await aio.in_thread(snapshot.verify)
+            self._verified[path] = signature
+        return snapshot
+
+
+class Shapes:
+    """Which shape a VM gets that is started from nothing here."""
+
+    def __init__(self, host: VmmHost, settings: VmmSettings, disk_gib: int) -> None:
+        self._host = host
+        self._settings = settings
+        self._disk_gib = disk_gib
+
+    def of(self, size: Size, parts: Parts, image: str) -> Shape:
+        """Return the shape of a VM of `image` in `size`."""
+        kvm = self._host.accelerator == "kvm"
+        cpu = self._settings.cpu or (KVM_CPU if kvm else TCG_CPU)
+        return Shape(
+            size=size,
+            accelerator="kvm" if kvm else "tcg",
+            machine=_machine(self._settings.machine, kvm=kvm),
+            cpu=cpu,
+            host_cpu=self._host.host_cpu if cpu.startswith("host") else "",
+            kernel=parts.kernel.digest,
+            initramfs=parts.initramfs.digest,
+            cmdline=CMDLINE,
+            disks=(("agent", parts.agent.digest), ("image", parts.images[image].digest)),
+            disk_gib=self._disk_gib,
+        )
+
+
+def _machine(wanted: str, *, kvm: bool) -> str:
+    """Choose the machine type: `microvm` is quick with KVM and unreliable under TCG."""
+    if wanted == "auto":
+        return MICROVM if kvm else Q35
+    return Q35 if wanted == "q35" else wanted

@@ -1,0 +1,122 @@
+"""Where things lie below the data folder.
+
+lock                                 held by the one server that owns the folder
+emberkeep.db                         the microVMs
+instance                             a random word in the command line of every VMM from here
+images/NAME/SIZE-SHAPE/              sealed full snapshots
+microvms/ID/                         overlay.qcow2, console.log, sealed delta-N/, sockets in run/
+run/                                 what does not outlive a start: builds, disk templates
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from emberkeep.base.files import remove_tree
+from emberkeep.domain.errors import Conflict, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths below one data folder."""
+
+    data: Path
+
+    @property
+    def images(self) -> Path:
+        """Full snapshots, by image."""
+        return self.data / "images"
+
+    @property
+    def microvms(self) -> Path:
+        """A folder for each microVM."""
+        return self.data / "microvms"
+
+    @property
+    def run(self) -> Path:
+        """What is removed at every start."""
+        return self.data / "run"
+
+    def microvm(self, microvm_id: str) -> "Home":
+        """Return the folder of one microVM."""
+        return Home(self.microvms / microvm_id)
+
+    def prepare(self) -> None:
+        """Make the folders; only this user may enter."""
+        for folder in (self.data, self.images, self.microvms, self.run):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.data.chmod(0o700)
+
+    def instance(self) -> str:
+        """Return the word that marks this folder's VMMs, made on first use."""
+        path = self.data / "instance"
+        if not path.exists():
+            unfinished = path.with_suffix(".new")
+            unfinished.write_text(secrets.token_hex(8), encoding="ascii")
+            unfinished.rename(path)
+        return path.read_text(encoding="ascii").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder of one microVM."""
+
+    path: Path
+
+    @property
+    def run(self) -> Path:
+        """Sockets of its VMM."""
+        return self.path / "run"
+
+    @property
+    def overlay(self) -> Path:
+        """Its writable disk."""
+        return self.path / "overlay.qcow2"
+
+    @property
+    def console(self) -> Path:
+        """Its serial log."""
+        return self.path / "console.log"
+
+    def delta(self, name: str) -> Path:
+        """One of its delta snapshots."""
+        return self.path / name
+
+    def make(self) -> None:
+        """Make the folders."""
+        self.path.mkdir(mode=0o700, parents=True)
+        self.run.mkdir(mode=0o700)
+
+    def remove(self) -> None:
+        """Remove all of it. Idempotent."""
+        remove_tree(self.path)
+
+
+@contextmanager
+def owned(data: Path) -> Iterator[None]:
+    """Hold the data folder for this server alone; raise `Conflict` if another one does."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot use the data folder {data}: {error.strerror}",
+            hint="choose another with --data or EMBERKEEP_DATA",
+        ) from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(
+                f"another Emberkeep runs on {data} (pid {os.pread(fd, 20, 0).decode() or '?'})",
+                hint="stop it with: emberkeep down — or choose another folder with --data",
+            ) from error
+        os.truncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(fd)

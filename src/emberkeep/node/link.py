@@ -1,0 +1,72 @@
+"""The session with the agent of one running microVM, made again when it breaks."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from emberkeep.base import aio
+from emberkeep.domain.errors import AgentLost
+from emberkeep.guestlink.agent import Agent
+
+_CONNECT_DEADLINE_S: Final = 60.0
+_PAUSE_S: Final = 0.5
+
+
+class Link:
+    """Keeps one session; `keep` is the job that does it."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._agent: Agent | None = None
+        self._up = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._last = False
+
+    async def keep(self) -> None:
+        """Hold a session until `close`, connecting again whenever it is lost."""
+        try:
+            while not self._leave.is_set() and not self._last:
+                try:
+                    await self._session()
+                except AgentLost:
+                    await aio.waited(self._leave, _PAUSE_S)
+        finally:
+            self._gone.set()
+
+    @property
+    def agent(self) -> Agent | None:
+        """The live session, if there is one at this moment."""
+        return self._agent
+
+    async def ready(self, *, deadline_s: float) -> Agent:
+        """Wait for a live session; raise `AgentLost` if there is none by the deadline."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                while self._agent is None:
+                    await self._up.wait()
+        except TimeoutError as error:
+            raise AgentLost(f"the agent did not answer within {deadline_s:g} s") from error
+        return self._agent
+
+    async def freeze(self, *, deadline_s: float) -> None:
+        """Freeze the workload; the agent ends the session, and no other is begun."""
+        agent = await self.ready(deadline_s=deadline_s)
+        self._last = True
+        await agent.freeze()
+        await self.close()
+
+    async def close(self) -> None:
+        """End the session and wait until the channel is free. Idempotent."""
+        self._leave.set()
+        await self._gone.wait()
+
+    async def _session(self) -> None:
+        async with Agent.connected(self._socket, deadline_s=_CONNECT_DEADLINE_S) as agent:
+            self._agent = agent
+            self._up.set()
+            try:
+                await aio.first(agent.wait_lost(), self._leave.wait())
+            finally:
+                self._agent = None
+                self._up.clear()

@@ -1,0 +1,263 @@
+"""The microVMs of one machine: each verb under the turn of its microVM, to its end."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from emberkeep.base import aio
+from emberkeep.base.clock import Clock
+from emberkeep.domain.errors import AgentLost, Conflict, EmberkeepError, WrongState
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.domain.ports import MicroVMs
+from emberkeep.domain.requests import ImageFacts, LaunchRequest
+from emberkeep.guestlink.agent import Agent
+from emberkeep.node import facts
+from emberkeep.node.adopt import adopt, recover
+from emberkeep.node.berths import Berths, Parts
+from emberkeep.node.console import BoundedLog
+from emberkeep.node.ground import Ground
+from emberkeep.node.images import Images, Shapes
+from emberkeep.node.launch import launch
+from emberkeep.node.layout import Layout
+from emberkeep.node.maker import Maker
+from emberkeep.node.registry import Registry
+from emberkeep.node.resume import resume
+from emberkeep.node.running import Running
+from emberkeep.node.settings import NodeSettings
+from emberkeep.node.spans import Spans
+from emberkeep.node.suspend import suspend
+from emberkeep.node.terminate import ended, terminate
+from emberkeep.node.uids import Uids, available
+from emberkeep.vmm.hypervisor import Hypervisor
+from emberkeep.vmm.settings import VmmSettings
+
+T = TypeVar("T")
+_DAY_S: Final = 86_400.0
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeParts:
+    """What a node is made of."""
+
+    layout: Layout
+    store: MicroVMs
+    parts: Parts
+    hypervisor: Hypervisor
+    vmm: VmmSettings
+    settings: NodeSettings
+    clock: Clock
+
+
+class Node:
+    """The verbs. Each runs to its end even if its caller goes away."""
+
+    def __init__(self, made_of: NodeParts, tasks: asyncio.TaskGroup) -> None:
+        self._store = made_of.store
+        self._tasks = tasks
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._timelines: dict[str, dict[str, list[dict[str, str | float]]]] = {}
+        self._closing = False
+        self.ground = _ground(made_of, Running(tasks, made_of.settings, self._died))
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, made_of: NodeParts) -> AsyncGenerator["Node"]:
+        """Adopt what is there, serve for the length of the block, leave the VMMs running."""
+        async with asyncio.TaskGroup() as tasks:
+            node = cls(made_of, tasks)
+            await adopt(node.ground)
+            for live in node.ground.running.all():
+                tasks.create_task(node._recovered(live.microvm_id))
+            try:
+                yield node
+            finally:
+                for live in node.ground.running.all():
+                    await node.ground.running.detach(live)
+
+    async def launch(self, request: LaunchRequest) -> MicroVM:
+        """Launch a microVM; it is RUNNING when this returns."""
+        self._open_for_more()
+        spans = Spans(self.ground.clock)
+        vm = await self._carried_out(launch(self.ground, request, spans))
+        self._timelines[vm.id] = {"launch": spans.spans}
+        return vm
+
+    async def suspend(self, ref: str) -> MicroVM:
+        """Suspend a RUNNING microVM; one that is SUSPENDED stays so (spec §2.5)."""
+        return await self._verb(ref, "suspend", {State.RUNNING}, State.SUSPENDED)
+
+    async def resume(self, ref: str) -> MicroVM:
+        """Resume a SUSPENDED microVM; one that is RUNNING runs on (spec §2.5)."""
+        self._open_for_more()
+        return await self._verb(ref, "resume", {State.SUSPENDED}, State.RUNNING)
+
+    async def terminate(self, ref: str) -> MicroVM:
+        """Terminate a microVM in any state; one that is TERMINATED stays so (spec §2.5)."""
+        known = await self.show(ref)
+        if known.state is State.TERMINATED:
+            return known
+        return await self._carried_out(self._terminated(known.id))
+
+    async def show(self, ref: str) -> MicroVM:
+        """Return a microVM, also one TERMINATED within the last day."""
+        try:
+            return self.ground.registry.find(ref)
+        except EmberkeepError:
+            return await self._store.find(ref)
+
+    async def list(self, *, everything: bool = False) -> list[MicroVM]:
+        """Return the live microVMs, or all of the last day, oldest first."""
+        if everything:
+            return await self._store.all(self.ground.clock.wall_ns() / 1e9 - _DAY_S)
+        return self.ground.registry.all()
+
+    def agent(self, ref: str) -> Agent:
+        """Return the live session with the agent of a RUNNING microVM."""
+        vm = self.ground.registry.find(ref)
+        live = self.ground.running.get(vm.id)
+        if vm.state is not State.RUNNING or live is None:
+            verb = "resume" if vm.state is State.SUSPENDED else "show"
+            raise WrongState(
+                f"microVM {vm.name} is {vm.state}, not RUNNING",
+                hint=f"emberkeep {verb} {vm.name}",
+            )
+        if live.link.agent is None:
+            raise AgentLost(f"the agent of microVM {vm.name} does not answer", hint="try again")
+        return live.link.agent
+
+    async def console(self, ref: str) -> bytes:
+        """Return what is kept of the serial console."""
+        vm = await self.show(ref)
+        home = self.ground.layout.microvm(vm.id)
+        log = BoundedLog(home.console, self.ground.settings.console_bytes)
+        return await aio.in_thread(log.read)
+
+    async def images(self) -> Sequence[ImageFacts]:
+        """Describe the images that can be launched."""
+        return self.ground.images.facts()
+
+    async def facts(self, ref: str) -> Mapping[str, object]:
+        """Describe the process, confinement, files and timings of a microVM."""
+        vm = await self.show(ref)
+        live = self.ground.running.get(vm.id)
+        home = self.ground.layout.microvm(vm.id)
+        return {
+            "id": vm.id,
+            "snapshot": vm.snapshot,
+            **(await aio.in_thread(facts.of_files, home, vm.delta)),
+            **(await aio.in_thread(facts.of_process, live.machine) if live else {}),
+            "timeline": self._timelines.get(vm.id, {}),
+        }
+
+    async def close(self, *, microvms: str) -> None:
+        """Suspend or terminate every microVM; take no new ones."""
+        self._closing = True
+        verb = self.suspend if microvms == "suspend" else self.terminate
+        for vm in self.ground.registry.all():
+            if microvms == "suspend" and vm.state is State.SUSPENDED:
+                continue
+            try:
+                await verb(vm.id)
+            except EmberkeepError as error:
+                _log.warning("node.close", microvm=vm.id, verb=microvms, why=error.message)
+
+    async def _verb(self, ref: str, name: str, begin: set[State], end: State) -> MicroVM:
+        """Run `suspend` or `resume` in the turn of the microVM."""
+        known = self.ground.registry.find(ref)
+        return await self._carried_out(self._in_turn(known.id, name, begin, end))
+
+    async def _in_turn(self, microvm_id: str, name: str, begin: set[State], end: State) -> MicroVM:
+        async with self._turn(microvm_id):
+            vm = self.ground.registry.get(microvm_id)
+            if vm.state is end:
+                return vm
+            if vm.state not in begin:
+                raise WrongState(
+                    f"microVM {vm.name} is {vm.state}: it cannot be {name}ed"
+                    if name == "suspend"
+                    else f"microVM {vm.name} is {vm.state}: it cannot be resumed",
+                    hint=f"see: emberkeep show {vm.name}",
+                )
+            spans = Spans(self.ground.clock)
+            act = suspend if name == "suspend" else resume
+            done = await act(self.ground, vm, spans)
+            self._timelines.setdefault(vm.id, {})[name] = spans.spans
+            return done
+
+    async def _terminated(self, microvm_id: str) -> MicroVM:
+        async with self._turn(microvm_id):
+            vm = self.ground.registry.peek(microvm_id)
+            if vm is None:
+                return await self._store.get(microvm_id)
+            return await terminate(self.ground, vm, "Success.")
+
+    async def _died(self, microvm_id: str, why: str) -> None:
+        """A VMM has ended that nobody wanted to end."""
+        async with self._turn(microvm_id):
+            _log.warning("vmm.died", microvm=microvm_id, why=why)
+            await ended(self.ground, microvm_id, why)
+
+    async def _recovered(self, microvm_id: str) -> None:
+        async with self._turn(microvm_id):
+            live = self.ground.running.get(microvm_id)
+            if live is not None:
+                await recover(self.ground, live)
+
+    @asynccontextmanager
+    async def _turn(self, microvm_id: str) -> AsyncGenerator[None]:
+        """One verb at a time for each microVM."""
+        async with self._turns.setdefault(microvm_id, asyncio.Lock()):
+            yield
+        if self.ground.registry.peek(microvm_id) is None:
+            self._turns.pop(microvm_id, None)
+
+    async def _carried_out(self, verb: Coroutine[Any, Any, T]) -> T:
+        """Run a verb as a job of the node, so that it ends properly whoever waits for it."""
+        done: asyncio.Future[T] = asyncio.Future()
+        self._tasks.create_task(_into(done, verb))
+        return await asyncio.shield(done)
+
+    def _open_for_more(self) -> None:
+        if self._closing:
+            raise Conflict("Emberkeep is going down", hint="start it again: emberkeep up")
+
+
+async def _into(done: "asyncio.Future[T]", verb: Coroutine[Any, Any, T]) -> None:
+    """Put the outcome of `verb` into `done`."""
+    try:
+        result = await verb
+    except asyncio.CancelledError:
+        done.cancel()
+        raise
+    except Exception as error:  # noqa: BLE001  it is raised where the verb was asked for
+        if not done.cancelled():
+            done.set_exception(error)
+            with contextlib.suppress(BaseException):
+                done.exception()  # seen here: the caller may be gone
+    else:
+        if not done.cancelled():
+            done.set_result(result)
+
+
+def _ground(made_of: NodeParts, running: Running) -> Ground:
+    berths = Berths(made_of.parts, made_of.layout.instance())
+    uids = Uids(available())
+    maker = Maker(made_of.layout, made_of.hypervisor, berths, uids)
+    shapes = Shapes(made_of.hypervisor.host, made_of.vmm, made_of.settings.disk_gib)
+    return Ground(
+        layout=made_of.layout,
+        registry=Registry(made_of.store),
+        images=Images(made_of.layout, made_of.parts, shapes, maker),
+        berths=berths,
+        uids=uids,
+        hypervisor=made_of.hypervisor,
+        running=running,
+        clock=made_of.clock,
+        settings=made_of.settings,
+    )

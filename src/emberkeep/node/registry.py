@@ -1,0 +1,84 @@
+"""The microVMs of this node in memory, written through to the store."""
+
+from typing import Final
+
+from emberkeep.domain.errors import Conflict, NotFound
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.domain.ports import MicroVMs
+
+_LEAST_PREFIX: Final = len("microvm-") + 4
+
+
+class Registry:
+    """Live microVMs by reference; each change is durable before it is seen."""
+
+    def __init__(self, store: MicroVMs) -> None:
+        self._store = store
+        self._live: dict[str, MicroVM] = {}
+
+    async def load(self) -> list[MicroVM]:
+        """Read the live ones."""
+        self._live = {vm.id: vm for vm in await self._store.live()}
+        return list(self._live.values())
+
+    async def add(self, vm: MicroVM) -> None:
+        """Remember a new one; raise `Conflict` if its name is taken."""
+        await self._store.add(vm)
+        self._live[vm.id] = vm
+
+    async def save(self, vm: MicroVM) -> MicroVM:
+        """Replace what is known of `vm`; it must be one revision on."""
+        await self._store.save(vm, expected_revision=vm.revision - 1)
+        if vm.state is State.TERMINATED:
+            self._live.pop(vm.id, None)
+        else:
+            self._live[vm.id] = vm
+        return vm
+
+    def get(self, microvm_id: str) -> MicroVM:
+        """Return a live one by its id."""
+        try:
+            return self._live[microvm_id]
+        except KeyError:
+            raise _unknown(microvm_id) from None
+
+    def all(self) -> list[MicroVM]:
+        """Return the live ones, oldest first."""
+        return list(self._live.values())
+
+    def peek(self, microvm_id: str) -> MicroVM | None:
+        """Return a live one by its id, or None."""
+        return self._live.get(microvm_id)
+
+    def free(self, name: str) -> None:
+        """Raise `Conflict` if a live microVM has `name`."""
+        if any(vm.name == name for vm in self._live.values()):
+            raise Conflict(
+                f"a microVM named {name!r} is live already",
+                hint=f"choose another name, or end it: emberkeep terminate {name}",
+            )
+
+    def find(self, ref: str) -> MicroVM:
+        """Return the live one meant by an id, a name, or the unique beginning of an id."""
+        if ref in self._live:
+            return self._live[ref]
+        named = [vm for vm in self._live.values() if vm.name == ref]
+        begun = [vm for vm in self._live.values() if vm.id.startswith(ref)]
+        if named:
+            return named[0]
+        if len(begun) > 1:
+            raise Conflict(
+                f"{ref!r} is the beginning of {len(begun)} microVMs' ids",
+                hint="give more of the id, or the name",
+            )
+        if not begun or len(ref) < _LEAST_PREFIX:
+            raise _unknown(ref)
+        return begun[0]
+
+    def uids(self) -> frozenset[int]:
+        """Return the host users of the live ones."""
+        return frozenset(vm.uid for vm in self._live.values())
+
+
+def _unknown(ref: str) -> NotFound:
+    return NotFound(f"there is no live microVM {ref[:80]!r}", hint="see: emberkeep ps")

@@ -1,0 +1,36 @@
+"""From a snapshot to a VM that runs, whose workload is still frozen."""
+
+from emberkeep.domain.microvms import MicroVM
+from emberkeep.guestlink.agent import Agent, Identity
+from emberkeep.node.berths import Own
+from emberkeep.node.faults import told
+from emberkeep.node.ground import Ground
+from emberkeep.node.running import Live
+from emberkeep.node.spans import Spans
+from emberkeep.node.wake import repair
+from emberkeep.vmm.snapshot import Snapshot
+
+
+async def restored(
+    ground: Ground, vm: MicroVM, full: Snapshot, delta: Snapshot | None, spans: Spans
+) -> Live:
+    """Start the VMM of `vm` from `full` and `delta` and take charge of it; it is stopped."""
+    home = ground.layout.microvm(vm.id)
+    own = Own(
+        id=vm.id, uid=vm.uid, run=home.run, memory=full.memory, overlay=home.overlay,
+        base=full.disk,
+    )  # fmt: skip
+    with (
+        told(f"starting microVM {vm.name}"),
+        spans.span("vmm"),
+        ground.berths.one(full.shape, own) as berth,
+    ):
+        machine = await ground.hypervisor.restore(full, delta, berth)
+    return ground.running.begin(vm.id, machine, home)
+
+
+async def repaired(ground: Ground, live: Live, identity: Identity | None, spans: Spans) -> Agent:
+    """Let the VM run and repair what the snapshot cannot know; the workload stays frozen."""
+    with spans.span("agent"):
+        await live.machine.go()
+        return await repair(live.link, ground.clock, identity)

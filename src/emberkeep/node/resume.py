@@ -1,0 +1,87 @@
+"""Resume: base and delta in a new VMM, the same microVM as before."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
+
+from emberkeep.base import aio
+from emberkeep.base.files import remove_tree
+from emberkeep.domain.errors import AgentLost, Corrupt
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.guestlink.agent import Agent
+from emberkeep.node.ground import Ground
+from emberkeep.node.restore import repaired, restored
+from emberkeep.node.running import Live
+from emberkeep.node.spans import Spans
+from emberkeep.node.terminate import ended
+from emberkeep.node.wake import AGENT_DEADLINE_S, let_go
+from emberkeep.vmm.snapshot import Snapshot, open_snapshot
+
+_CLEANUP_S: Final = 60.0
+_TRIES: Final = 3
+
+
+async def resume(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
+    """Return the microVM RUNNING; when that fails it is SUSPENDED as before.
+
+    The disk stays frozen until the thaw, and the thaw comes behind the commit: up to there the
+    delta fits the disk and can be restored again.
+    """
+    with spans.span("verify"):
+        full, delta = await _opened(ground, vm)
+    pending = await ground.registry.save(vm.to(State.PENDING))
+    async with _suspended_after_failure(ground, pending):
+        live = await restored(ground, pending, full, delta, spans)
+        agent = await repaired(ground, live, None, spans)
+    up = replace(pending.to(State.RUNNING), process=live.machine.identity, delta=None)
+    with spans.span("commit"):
+        await ground.registry.save(up)
+    with spans.span("thaw"):
+        await _thawed(ground, live, agent)
+    await aio.in_thread(remove_tree, delta.path)
+    return up
+
+
+async def _opened(ground: Ground, vm: MicroVM) -> tuple[Snapshot, Snapshot]:
+    full = await ground.images.named(vm.image, vm.snapshot)
+    delta = open_snapshot(ground.layout.microvm(vm.id).delta(vm.delta or "delta"))
+    if delta.base != full.seal:
+        raise Corrupt(
+            f"the memory of microVM {vm.name} belongs to another snapshot of {vm.image}",
+            hint=f"put that back, or give the microVM up: emberkeep terminate {vm.name}",
+        )
+    await aio.in_thread(delta.verify)
+    ground.hypervisor.check(delta)
+    return full, delta
+
+
+async def _thawed(ground: Ground, live: Live, agent: Agent) -> None:
+    """Let the workload go on; past the commit there is no way back."""
+    for left in reversed(range(_TRIES)):
+        try:
+            await let_go(agent, ground.clock)
+        except AgentLost:
+            if left:
+                agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
+                continue
+            await ended(ground, live.microvm_id, "the agent was lost while it was resumed")
+            raise
+        else:
+            return
+
+
+@asynccontextmanager
+async def _suspended_after_failure(ground: Ground, vm: MicroVM) -> AsyncGenerator[None]:
+    try:
+        yield
+    except BaseException:
+        await aio.finish(_back(ground, vm), within=_CLEANUP_S)
+        raise
+
+
+async def _back(ground: Ground, vm: MicroVM) -> None:
+    live = ground.running.get(vm.id)
+    if live is not None:
+        await ground.running.end(live)
+    await ground.registry.save(vm.to(State.SUSPENDED, reason="the last resume failed"))

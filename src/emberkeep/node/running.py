@@ -1,0 +1,125 @@
+"""The VMMs that run now, each with the jobs beside it: session, console, health, and its end."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from emberkeep.base import proc
+from emberkeep.domain.errors import GuestError
+from emberkeep.node.console import BoundedLog, collect
+from emberkeep.node.layout import Home
+from emberkeep.node.link import Link
+from emberkeep.node.settings import NodeSettings
+from emberkeep.vmm.machine import Machine
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class Live:
+    """One running VMM."""
+
+    microvm_id: str
+    machine: Machine
+    link: Link
+    jobs: list["asyncio.Task[None]"] = field(default_factory=list)
+    watcher: "asyncio.Task[None] | None" = None
+    leaving: bool = False  # its end is wanted: the watcher has nothing to say
+    why: str = "the VMM ended by itself"
+
+
+class Running:
+    """Live VMMs by microVM."""
+
+    def __init__(
+        self,
+        tasks: asyncio.TaskGroup,
+        settings: NodeSettings,
+        died: Callable[[str, str], Awaitable[None]],
+    ) -> None:
+        self._tasks = tasks
+        self._settings = settings
+        self._died = died
+        self._lives: dict[str, Live] = {}
+
+    def get(self, microvm_id: str) -> Live | None:
+        """Return the running VMM of a microVM."""
+        return self._lives.get(microvm_id)
+
+    def all(self) -> list[Live]:
+        """Return every running VMM."""
+        return list(self._lives.values())
+
+    def begin(self, microvm_id: str, machine: Machine, home: Home) -> Live:
+        """Take charge of a VMM."""
+        live = Live(microvm_id=microvm_id, machine=machine, link=Link(machine.agent_socket))
+        log = BoundedLog(home.console, self._settings.console_bytes)
+        live.jobs.append(self._start(collect(machine.console_socket, log)))
+        live.jobs.append(self._start(self._watch_health(live)))
+        live.watcher = self._start(self._watch_end(live))
+        self.link(live)
+        self._lives[microvm_id] = live
+        return live
+
+    def link(self, live: Live) -> None:
+        """Begin a session with the agent (again)."""
+        live.link = Link(live.machine.agent_socket)
+        live.jobs.append(self._start(live.link.keep()))
+
+    async def end(self, live: Live) -> None:
+        """Kill a VMM and wait until it is gone. Idempotent."""
+        if self._lives.pop(live.microvm_id, None) is None:
+            return
+        live.leaving = True
+        self._quiet(live)
+        await live.machine.end()
+        os.close(live.machine.pidfd)
+
+    async def detach(self, live: Live) -> None:
+        """Leave a VMM running for a later server."""
+        self._lives.pop(live.microvm_id, None)
+        live.leaving = True
+        if live.watcher is not None:
+            live.watcher.cancel()
+        self._quiet(live)
+        await live.machine.detach()
+
+    def _quiet(self, live: Live) -> None:
+        for job in live.jobs:
+            job.cancel()
+
+    def _start(self, job: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        return self._tasks.create_task(_logged(job))
+
+    async def _watch_end(self, live: Live) -> None:
+        await proc.ended(live.machine.pidfd)
+        if not live.leaving:
+            await self._died(live.microvm_id, live.why)
+
+    async def _watch_health(self, live: Live) -> None:
+        """Kill a VMM that hangs; let one go on that the host's full disk has stopped."""
+        every, deadline = self._settings.health_interval_s, self._settings.health_deadline_s
+        while True:
+            await asyncio.sleep(every)
+            try:
+                state = await live.machine.state(deadline_s=deadline)
+            except GuestError as error:
+                live.why = f"the VMM stopped answering: {error.message}"
+                _log.warning("vmm.hangs", microvm=live.microvm_id, why=error.message)
+                proc.kill(live.machine.pidfd)
+                return
+            if state == "io-error":
+                _log.warning("vmm.disk_error", microvm=live.microvm_id)
+                await live.machine.go()
+
+
+async def _logged(job: Coroutine[Any, Any, None]) -> None:
+    """Run a job of one microVM; what it raises must not end the others."""
+    try:
+        await job
+    except Exception:  # noqa: BLE001  a control loop's item
+        _log.exception("node.job_failed")

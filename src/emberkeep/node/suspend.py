@@ -1,0 +1,99 @@
+"""Suspend: freeze, stop, write what has changed, end the VMM."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from emberkeep.base import aio
+from emberkeep.base.files import remove_tree, sync
+from emberkeep.domain.errors import AgentLost, EmberkeepError, GuestError
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.node.faults import told
+from emberkeep.node.ground import Ground
+from emberkeep.node.running import Live
+from emberkeep.node.spans import Spans
+from emberkeep.node.terminate import ended
+from emberkeep.node.wake import AGENT_DEADLINE_S, let_go
+from emberkeep.vmm.snapshot import Snapshot, seal, unsealed
+
+_CLEANUP_S: Final = 60.0
+_log = structlog.get_logger()
+
+
+async def suspend(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
+    """Return the microVM SUSPENDED; when that fails it runs on and nothing is lost."""
+    live = ground.running.get(vm.id)
+    if live is None:
+        raise GuestError(f"microVM {vm.name} has no VMM", hint=f"emberkeep terminate {vm.name}")
+    full = await ground.images.named(vm.image, vm.snapshot)
+    going = await ground.registry.save(vm.to(State.SUSPENDING))
+    async with _running_on_after_failure(ground, going):
+        with spans.span("freeze"):
+            await live.link.freeze(deadline_s=AGENT_DEADLINE_S)
+        with spans.span("stop"):
+            await live.machine.halt()
+        path = delta_path(ground, going)
+        await _taken(ground, live, full, path, spans)
+        down = replace(going.to(State.SUSPENDED), delta=path.name, process=None)
+        with spans.span("commit"):
+            await ground.registry.save(down)
+    with spans.span("end"):
+        await ground.running.end(live)
+    return down
+
+
+def delta_path(ground: Ground, vm: MicroVM) -> Path:
+    """Return where the delta of a SUSPENDING microVM is sealed."""
+    return ground.layout.microvm(vm.id).delta(f"delta-{vm.revision}")
+
+
+async def _taken(ground: Ground, live: Live, full: Snapshot, path: Path, spans: Spans) -> None:
+    with told("writing the snapshot"), unsealed(path) as folder:
+        with spans.span("take"):
+            await live.machine.take_delta(folder)
+        with spans.span("seal"):
+            overlay = ground.layout.microvm(live.microvm_id).overlay
+            version = ground.hypervisor.host.version
+            await aio.in_thread(_sealed, folder, path, overlay, full, version)
+
+
+def _sealed(folder: Path, path: Path, overlay: Path, full: Snapshot, version: str) -> None:
+    """Make the disk durable, then the snapshot that belongs to it."""
+    sync(overlay)
+    sync(overlay.parent)
+    seal(folder, path, shape=full.shape, taken_by=version, base=full.seal)
+
+
+@asynccontextmanager
+async def _running_on_after_failure(ground: Ground, vm: MicroVM) -> AsyncGenerator[None]:
+    try:
+        yield
+    except EmberkeepError as error:
+        _log.warning("microvm.suspend_failed", microvm=vm.id, why=error.message)
+        await run_on(ground, vm)
+        raise
+    except BaseException:
+        await aio.finish(run_on(ground, vm), within=_CLEANUP_S)
+        raise
+
+
+async def run_on(ground: Ground, vm: MicroVM) -> None:
+    """Take a SUSPENDING microVM back to RUNNING; one that cannot run on is TERMINATED."""
+    live = ground.running.get(vm.id)
+    try:
+        if live is None:
+            raise AgentLost("its VMM is gone")
+        await live.link.close()
+        # before it runs: a sealed delta of a SUSPENDING microVM would be taken for its state
+        await aio.in_thread(remove_tree, delta_path(ground, vm))
+        await live.machine.go()
+        ground.running.link(live)
+        agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
+        await ground.registry.save(vm.to(State.RUNNING))
+        await let_go(agent, ground.clock)
+    except EmberkeepError as error:
+        await ended(ground, vm.id, f"it could neither be suspended nor run on: {error.message}")

@@ -1,0 +1,31 @@
+"""Terminate: whatever state it is in, nothing of the microVM is left but its record."""
+
+from dataclasses import replace
+
+from emberkeep.base import aio
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.node.ground import Ground
+
+
+async def terminate(ground: Ground, vm: MicroVM, reason: str) -> MicroVM:
+    """End a live microVM; return it TERMINATED."""
+    if vm.state is not State.TERMINATING:
+        vm = await ground.registry.save(vm.to(State.TERMINATING, reason=reason))
+    live = ground.running.get(vm.id)
+    if live is not None:
+        await ground.running.end(live)
+    await aio.in_thread(ground.layout.microvm(vm.id).remove)
+    over = replace(
+        vm.to(State.TERMINATED, reason=vm.state_reason or reason),
+        terminated_at=ground.clock.wall_ns() / 1e9,
+        process=None,
+        delta=None,
+    )
+    return await ground.registry.save(over)
+
+
+async def ended(ground: Ground, microvm_id: str, reason: str) -> None:
+    """Terminate a microVM that failed, if it is still live."""
+    vm = ground.registry.peek(microvm_id)
+    if vm is not None:
+        await terminate(ground, vm, reason)

@@ -1,0 +1,52 @@
+"""What happens between a restore and the first instruction of the workload.
+
+The VM runs and the agent answers, but the workload stays frozen and its disk too: clocks are set,
+entropy is fed, and at a launch everything that must be unique is renewed. Only `thaw` lets go.
+"""
+
+import os
+import uuid
+from typing import Final
+
+from emberkeep.base.clock import Clock
+from emberkeep.guestlink.agent import Agent, Identity
+from emberkeep.node.link import Link
+
+AGENT_DEADLINE_S: Final = 120.0
+_ENTROPY: Final = 256  # bytes
+_CLOSE_NS: Final = 60_000_000  # well within the promised 200 ms
+_ROUNDS: Final = 8
+
+
+def fresh(microvm_id: str, name: str) -> Identity:
+    """Make the identity of a newly launched microVM: what no two of them share."""
+    return Identity(
+        microvm_id=microvm_id,
+        hostname=name,
+        machine_id=uuid.uuid4().hex,
+        boot_id=str(uuid.uuid4()),
+    )
+
+
+async def repair(link: Link, clock: Clock, identity: Identity | None) -> Agent:
+    """Make the restored guest current, and at a launch (`identity`) unique; it stays frozen."""
+    agent = await link.ready(deadline_s=AGENT_DEADLINE_S)
+    await agent.wake(wall_ns=clock.wall_ns(), entropy=os.urandom(_ENTROPY), identity=identity)
+    return agent
+
+
+async def let_go(agent: Agent, clock: Clock) -> float:
+    """Set the clock to within the promise, thaw, and return the bound of its error in ms.
+
+    The error of a clock that was set is at most the time the message took. The first message
+    behind a restore is slow (its code is translated anew); the clock is set until one was quick.
+    """
+    for _ in range(_ROUNDS):
+        sent = clock.monotonic_ns()
+        await agent.clock(wall_ns=clock.wall_ns())
+        error = clock.monotonic_ns() - sent
+        if error <= _CLOSE_NS:
+            break
+    sent = clock.monotonic_ns()
+    await agent.thaw(wall_ns=clock.wall_ns())
+    return (clock.monotonic_ns() - sent) / 1e6
