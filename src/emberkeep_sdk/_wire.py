@@ -82,7 +82,7 @@ class ExecRequest:
     def words(self) -> tuple[str, ...]:
         """The argument vector; a string is a line for the shell."""
         words = ("/bin/sh", "-c", self.argv) if isinstance(self.argv, str) else tuple(self.argv)
-        if not words or not words[0]:
+        if not self.argv or not words[0]:
             raise Invalid(
                 "there is no command to run", hint='give one, such as ["ls", "-la"] or "ls -la"'
             )

@@ -58,9 +58,8 @@ class _Bars:
 
 def _line(event: Event) -> None:
     if event.phase in _LINES:
-        note(
-            f"{event.elapsed_s:7.1f} s  {event.step}: {event.phase.value} {_outcome(event)}".rstrip()
-        )
+        text = f"{event.step}: {event.phase.value} {_outcome(event)}".rstrip()
+        note(f"{event.elapsed_s:7.1f} s  {text}")
 
 
 def _outcome(event: Event) -> str:

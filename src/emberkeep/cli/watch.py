@@ -11,6 +11,7 @@ from emberkeep.cli.shell import (
     client,
     common,
     debuggable,
+    harmless,
     print_facts,
     print_json,
     print_table,

@@ -1,0 +1,129 @@
+"""A tour of Emberkeep: what it does, step by step, with the time that each step takes.
+
+Needs a server (emberkeep up --detach). `make run` ends with it.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from emberkeep_sdk import Emberkeep, EmberkeepError, MicroVM
+
+IMAGE = "debian-12"
+
+
+class Tour:
+    """The steps so far: printed as they are taken, timed."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self.table = Table("step", "what happened", "time", box=None, padding=(0, 2, 0, 0))
+        self.table.columns[0].no_wrap = True
+        self.table.columns[2].justify = "right"
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[list[str]]:
+        """Time the block; what it appends is what happened."""
+        happened: list[str] = []
+        start = time.perf_counter()
+        with self.console.status(name):
+            yield happened
+        elapsed_ms = (time.perf_counter() - start) * 1000
+        self.table.add_row(f"[bold]{name}", " ".join(happened), f"{elapsed_ms:,.0f} ms")
+
+
+def main() -> int:
+    """Take the tour; return 0 if all went as it should."""
+    tour = Tour()
+    try:
+        with Emberkeep() as ek:
+            _see(tour, ek)
+    except EmberkeepError as error:
+        tour.console.print(f"[red]error:[/] {error.message}")
+        if error.hint:
+            tour.console.print(f"[cyan]hint:[/] {error.hint}")
+        return 1
+    finally:
+        if tour.table.rows:
+            tour.console.print()
+            tour.console.print(tour.table)
+    tour.console.print(
+        "\nNow your turn:  [bold]emberkeep run debian-12 -- python3 -c 'print(2**100)'"
+    )
+    return 0
+
+
+def _see(tour: Tour, ek: Emberkeep) -> None:
+    with tour.step("server") as happened:
+        happened.append(f"answers at {ek.endpoint}")
+    with tour.step("launch, run, terminate") as happened, ek.launch(IMAGE) as vm:
+        result = vm.exec(["python3", "-c", "print(2**100)"], check=True)
+        happened.append(f"2**100 = {result.stdout.strip()}")
+    with tour.step("launch") as happened:
+        vm = ek.launch(IMAGE)
+        happened.append(f"{vm.name}, {vm.facts.memory_mib} MiB, restored from a snapshot")
+    try:
+        _commands(tour, vm)
+        _state(tour, vm)
+        _terminal(tour, vm)
+        _copies(tour, vm)
+    finally:
+        with tour.step("terminate") as happened:
+            vm.terminate()
+            happened.append("nothing of it is left")
+
+
+def _commands(tour: Tour, vm: MicroVM) -> None:
+    with tour.step("exec") as happened:
+        result = vm.exec("uname -sr; . /etc/os-release; echo on $PRETTY_NAME", check=True)
+        happened.append(" ".join(result.stdout.split()))
+    with tour.step("exec, warm") as happened:
+        result = vm.exec(["cat"], stdin="streams both ways", check=True)
+        happened.append(result.stdout)
+    with tour.step("exec, with a timeout") as happened:
+        result = vm.exec("sleep 60", timeout=0.2)
+        happened.append("sleep 60 was killed" if result.timed_out else "was NOT killed")
+
+
+def _state(tour: Tour, vm: MicroVM) -> None:
+    vm.exec("(while :; do date +%s >> /tmp/beats; sleep 0.1; done) >/dev/null 2>&1 &", check=True)
+    with tour.step("write a file") as happened:
+        vm.files.write("/data/x.txt", b"kept")
+        happened.append("/data/x.txt")
+    with tour.step("suspend") as happened:
+        vm.suspend()
+        happened.append("no memory, no CPU; processes and files kept")
+    with tour.step("resume") as happened:
+        vm.resume()
+        happened.append("goes on where it was")
+    with tour.step("read it back") as happened:
+        content = vm.files.read("/data/x.txt")
+        beats = vm.exec("wc -l < /tmp/beats", check=True).stdout.strip()
+        happened.append(f"{content.decode()!r}, and the background process counts on ({beats})")
+
+
+def _terminal(tour: Tour, vm: MicroVM) -> None:
+    with tour.step("a terminal") as happened:
+        with vm.pty(["stty", "size"], rows=33, cols=99) as running:
+            said = b"".join(piece for _, piece in running)
+        happened.append(f"of {said.decode().strip()} rows and columns, no shell needed")
+
+
+def _copies(tour: Tour, vm: MicroVM) -> None:
+    with tempfile.TemporaryDirectory() as folder, tour.step("copy 16 MiB both ways") as happened:
+        here = Path(folder) / "large.bin"
+        here.write_bytes(bytes(range(256)) * (16 << 12))
+        vm.files.upload(here, "/data/large.bin")
+        vm.files.download("/data/large.bin", Path(folder) / "back.bin")
+        same = here.read_bytes() == (Path(folder) / "back.bin").read_bytes()
+        happened.append("the same bytes came back" if same else "they DIFFER")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
