@@ -8,9 +8,8 @@ from typing import Final
 from emberkeep.artifacts.blobs import Blobs, checked
 from emberkeep.artifacts.events import Progress
 from emberkeep.artifacts.settings import ArtifactSettings
-from emberkeep.artifacts.setup import setup
 from emberkeep.base.aio import in_thread
-from emberkeep.domain.errors import Corrupt, Unavailable
+from emberkeep.domain.errors import Corrupt, NotFound, Unavailable
 
 ALL: Final = ("kernel", "initramfs", "agent", "image/debian-12")
 
@@ -49,6 +48,16 @@ class Artifacts:
             )
         return artifact
 
+    def find(self, digest: str) -> Path:
+        """Return the file with this digest, an earlier artifact's too; else `NotFound`."""
+        path = self._blobs.path(digest)
+        if "/" in digest or not path.is_file():
+            raise NotFound(
+                f"an artifact that is needed is no longer here (digest {digest[:16]}…)",
+                hint="put the earlier data back, or make the image's snapshot again",
+            )
+        return path
+
     def names(self) -> tuple[str, ...]:
         """Return the names of what is there."""
         return tuple(name for name in self._blobs.index() if not name.startswith("part/"))
@@ -62,6 +71,9 @@ class Artifacts:
         fresh: bool = False,
     ) -> None:
         """Make what is not there or damaged; with `fresh`, all of it, from the newest packages."""
+        # the makers are many modules, and every command of the CLI would load them with this one
+        from emberkeep.artifacts.setup import setup  # noqa: PLC0415
+
         await setup(self._blobs, wanted, progress, settings, fresh=fresh)
 
     async def verify_all(self) -> dict[str, str]:

@@ -40,7 +40,7 @@ class Blobs:
     """The files and the index under one folder; one process writes (`writing`), any may read."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = root.absolute()  # tools run elsewhere
         self._lock = Lock()
 
     @property

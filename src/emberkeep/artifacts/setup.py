@@ -4,7 +4,7 @@ import asyncio
 import importlib.util
 import threading
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -86,18 +86,18 @@ def _chains(
 
 
 def _together(commands: Commands, chains: Collection[Callable[[], None]]) -> None:
+    def run(chain: Callable[[], None]) -> None:
+        try:
+            chain()
+        except BaseException:
+            commands.stop()  # the others end by it, with `Stopped`
+            raise
+
     with ThreadPoolExecutor(_WORKERS) as pool:
-        futures = [pool.submit(chain) for chain in chains]
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        if any(future.exception() for future in done):
-            commands.stop()
-    errors = [error for future in futures if (error := _error(future))]
+        futures = [pool.submit(run, chain) for chain in chains]
+    errors = [error for future in futures if (error := future.exception())]
     for error in sorted(errors, key=lambda it: isinstance(it, Stopped)):
         raise error
-
-
-def _error(future: Future[None]) -> BaseException | None:
-    return future.exception()
 
 
 def _kernel(shop: Workshop, wanted: Collection[str]) -> None:
