@@ -104,7 +104,7 @@ class Stream:
                 self._outbox.put(header(DATA, RST, self.number, 0))
             self._on_over(self.number, self._allowance if announced and not self._ended else 0)
         self._inbox.clear()
-        self._fail(StreamReset)
+        self.lost(StreamReset)
 
     async def close(self) -> None:
         """End our direction, and let go of the other: what still comes is dropped."""
