@@ -98,7 +98,11 @@ def load(
     Raises `Invalid` for an unknown key or variable, and for a value that is none.
     """
     variables = os.environ if environ is None else environ
-    given = [*_from_variables(variables), *_from_overrides(overrides or {})]
+    options = [*_from_overrides(overrides or {})]
+    given = [*_from_variables(variables), *options]
+    if any(said.key == "listen" for said in options):
+        # the variable is of `emberkeep env`, and of the server that ran then
+        given = [said for said in given if said.where != variable("endpoint")]
     data = Path(_default_data(variables))
     for said in given:
         if said.key == "data":

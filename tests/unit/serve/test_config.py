@@ -151,6 +151,13 @@ def test_clients_variables_are_let_through():
     load(EMBERKEEP_API_KEY="a.b", EMBERKEEP_ENDPOINT="http://127.0.0.1:9700")
 
 
+def test_a_listen_option_wins_over_the_endpoint_variable_of_clients():
+    endpoint = {"EMBERKEEP_ENDPOINT": "http://127.0.0.1:9700"}
+
+    assert load({"listen": "127.0.0.1:1"}, **endpoint).url == "http://127.0.0.1:1"
+    assert load(None, **endpoint).url == "http://127.0.0.1:9700"
+
+
 def test_without_a_variable_the_data_folder_depends_on_the_user(monkeypatch: pytest.MonkeyPatch):
     found = []
     for uid, environ in ((0, {}), (5, {"XDG_DATA_HOME": "/share"}), (5, {"HOME": "/home/me"})):

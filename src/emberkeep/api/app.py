@@ -1,0 +1,124 @@
+"""The application: what can be asked, as a list."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route, WebSocketRoute
+
+from emberkeep.api import files, microvms, openapi
+from emberkeep.api.bodies import (
+    At,
+    End,
+    ImagesBody,
+    Kill,
+    Launch,
+    Listing,
+    MicroVMBody,
+    MicroVMsBody,
+    Mkdir,
+    Move,
+    ProcessesBody,
+    Range,
+    Remove,
+    StatusBody,
+    Unpack,
+    Write,
+    WrittenBody,
+)
+from emberkeep.api.context import Context, Shutdown
+from emberkeep.api.errors import HANDLERS
+from emberkeep.api.execs import run_command
+from emberkeep.api.guard import Guard
+from emberkeep.api.operations import Operation
+from emberkeep.api.ports import connect_port
+from emberkeep.domain.ports import Credentials, NodePort
+
+_VM: Final = "/v1/microvms/{ref}"
+_FILES: Final = f"{_VM}/files"
+_Facts: Final = dict[str, Any]  # as the agent gives them
+
+_BYTES: Final = "application/octet-stream"
+_TAR: Final = "application/x-tar"
+
+# fmt: off
+OPERATIONS: Final = (
+    Operation("GET", "/healthz", microvms.health, gives="text/plain"),
+    Operation("GET", "/v1/status", microvms.status, reply=StatusBody),
+    Operation("POST", "/v1/shutdown", microvms.shutdown, body=End, status=202),
+    Operation("GET", "/v1/images", microvms.images, reply=ImagesBody),
+
+    Operation("POST", "/v1/microvms", microvms.launch, body=Launch, reply=MicroVMBody, status=201),
+    Operation("GET", "/v1/microvms", microvms.listed, query=Listing, reply=MicroVMsBody),
+    Operation("GET", _VM, microvms.show, reply=MicroVMBody),
+    Operation("DELETE", _VM, microvms.terminate, reply=MicroVMBody),
+    Operation("POST", f"{_VM}/suspend", microvms.suspend, reply=MicroVMBody),
+    Operation("POST", f"{_VM}/resume", microvms.resume, reply=MicroVMBody),
+    Operation("GET", f"{_VM}/console", microvms.console, gives="text/plain"),
+    Operation("GET", f"{_VM}/metrics", microvms.metrics, reply=_Facts),
+    Operation("GET", f"{_VM}/processes", microvms.processes, reply=ProcessesBody),
+    Operation("POST", f"{_VM}/signal", microvms.kill, body=Kill),
+
+    Operation("GET", _FILES, files.read, query=Range, gives=_BYTES),
+    Operation("PUT", _FILES, files.write, query=Write, takes=_BYTES, reply=WrittenBody),
+    Operation("DELETE", _FILES, files.remove, query=Remove),
+    Operation("GET", f"{_FILES}/stat", files.stat, query=At, reply=_Facts),
+    Operation("GET", f"{_FILES}/list", files.listed, query=At, reply=_Facts),
+    Operation("POST", f"{_FILES}/mkdir", files.mkdir, body=Mkdir),
+    Operation("POST", f"{_FILES}/move", files.move, body=Move),
+    Operation("GET", f"{_VM}/archive", files.pack, query=At, gives=_TAR),
+    Operation("PUT", f"{_VM}/archive", files.unpack, query=Unpack, takes=_TAR, reply=_Facts),
+)
+SOCKETS: Final = (
+    WebSocketRoute(f"{_VM}/exec", run_command),
+    WebSocketRoute(f"{_VM}/ports/{{port}}", connect_port),
+)
+# fmt: on
+
+# What uvicorn must be told for the promises of this API to hold.
+SERVER_OPTIONS: Final[Mapping[str, Any]] = {
+    "http": "h11",
+    "ws": "websockets-sansio",  # does not read on before the last message was taken
+    "ws_max_size": 1 << 20,
+    "ws_per_message_deflate": False,
+    "ws_ping_interval": 20.0,  # finds out that a client is gone
+    "ws_ping_timeout": None,  # a pong waits behind data that the guest does not take yet
+    "server_header": False,
+    "access_log": False,
+    "log_config": None,
+}
+
+
+def build_app(
+    node: NodePort,
+    credentials: Credentials,
+    version: str,
+    *,
+    default_memory_mib: int = 512,
+    shutdown: Shutdown | None = None,
+) -> Starlette:
+    """Return the application that serves `node` to whoever has the key.
+
+    `shutdown` begins the end of the server and returns before it; without one it is refused.
+    """
+    described = openapi.document(OPERATIONS, version)
+
+    async def openapi_json(_: Request) -> JSONResponse:
+        return JSONResponse(described)
+
+    app = Starlette(
+        routes=[
+            Route("/openapi.json", openapi_json),
+            *(operation.route for operation in OPERATIONS),
+            *SOCKETS,
+        ],
+        middleware=[Middleware(Guard, credentials)],
+        exception_handlers=HANDLERS,
+    )
+    app.state.context = Context(
+        node=node, version=version, default_memory_mib=default_memory_mib, shutdown=shutdown
+    )
+    return app

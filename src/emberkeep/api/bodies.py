@@ -1,0 +1,228 @@
+"""What requests may say and what is answered: checked as it comes in, unknown fields refused."""
+
+import signal as signals
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from emberkeep.domain.errors import Invalid
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.domain.requests import ExecRequest, ImageFacts
+
+T = TypeVar("T")
+
+Path = Annotated[str, Meta(pattern=r"^/[^\x00]*$", max_length=4096, description="absolute")]
+Mode = Annotated[int, Meta(ge=0, le=0o7777, description="permission bits, as a decimal number")]
+Count = Annotated[int, Meta(ge=0, le=2**62)]
+Signal = Annotated[int | str, Meta(description='a number, or a name such as "INT"')]
+Side = Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client says."""
+
+
+class Launch(Request, frozen=True, kw_only=True):
+    """A microVM that shall exist."""
+
+    image: Annotated[str, Meta(min_length=1, max_length=255)]
+    name: str | None = None
+    memory_mib: int | None = None
+    vcpus: int | None = None
+
+
+class Listing(Request, frozen=True, kw_only=True):
+    """Which microVMs to list."""
+
+    all: bool = False
+
+
+class Kill(Request, frozen=True, kw_only=True):
+    """A signal for one process of the workload, or for its group."""
+
+    pid: Annotated[int, Meta(ge=1)]
+    signal: Signal
+    group: bool = False
+
+
+class At(Request, frozen=True, kw_only=True):
+    """A path in the microVM."""
+
+    path: Path
+
+
+class Range(At, frozen=True, kw_only=True):
+    """A file, or a part of it."""
+
+    offset: Count = 0
+    length: Count | None = None
+
+
+class Write(At, frozen=True, kw_only=True):
+    """A file that shall be written."""
+
+    mode: Mode | None = None
+    user: str | None = None
+    parents: bool = False
+
+
+class Unpack(At, frozen=True, kw_only=True):
+    """A folder that an archive is unpacked into."""
+
+    parents: bool = False
+
+
+class Remove(At, frozen=True, kw_only=True):
+    """A file or folder that shall not exist any more."""
+
+    recursive: bool = False
+
+
+class Mkdir(At, frozen=True, kw_only=True):
+    """A folder that shall exist."""
+
+    parents: bool = False
+    mode: Mode = 0o755
+
+
+class Move(At, frozen=True, kw_only=True):
+    """A new name for a file or folder."""
+
+    to: Path
+
+
+class End(Request, frozen=True, kw_only=True):
+    """How the server shall end."""
+
+    microvms: Literal["suspend", "terminate"] = "suspend"
+
+
+class Terminal(Request, frozen=True, kw_only=True):
+    """The size of a terminal."""
+
+    rows: Side
+    cols: Side
+
+
+class ExecBody(Request, frozen=True, kw_only=True):
+    """A command for the workload's container."""
+
+    argv: Annotated[tuple[str, ...], Meta(min_length=1)]
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    user: str | None = None
+    tty: Terminal | None = None
+    stdin: bool = False
+    timeout_s: Annotated[float, Meta(gt=0)] | None = None
+
+    def request(self) -> ExecRequest:
+        """Return the same in the words of the domain."""
+        return ExecRequest(
+            argv=self.argv,
+            env=self.env,
+            cwd=self.cwd,
+            user=self.user,
+            tty=(self.tty.rows, self.tty.cols) if self.tty else None,
+            stdin=self.stdin,
+            timeout_s=self.timeout_s,
+        )
+
+
+class Steering(Request, frozen=True, kw_only=True):
+    """What a client may say to a running command."""
+
+    signal: Signal | None = None
+    resize: tuple[Side, Side] | None = None
+
+
+class MicroVMBody(Struct, frozen=True, kw_only=True):
+    """A microVM; times are seconds since the epoch."""
+
+    id: str
+    name: str
+    image: str
+    state: State
+    state_reason: str
+    memory_mib: int
+    vcpus: int
+    created_at: float
+    terminated_at: float | None
+    details: dict[str, Any] | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, vm: MicroVM, details: dict[str, Any] | UnsetType = UNSET) -> Self:
+        """Return `vm` as it is written."""
+        return cls(
+            id=vm.id,
+            name=vm.name,
+            image=vm.image,
+            state=vm.state,
+            state_reason=vm.state_reason,
+            memory_mib=vm.size.memory.mib,
+            vcpus=vm.size.vcpus,
+            created_at=vm.created_at,
+            terminated_at=vm.terminated_at,
+            details=details,
+        )
+
+
+class MicroVMsBody(Struct, frozen=True, kw_only=True):
+    """The microVMs there are, oldest first."""
+
+    microvms: list[MicroVMBody]
+
+
+class ImagesBody(Struct, frozen=True, kw_only=True):
+    """The images there are."""
+
+    images: list[ImageFacts]
+
+
+class StatusBody(Struct, frozen=True, kw_only=True):
+    """The server; `microvms` counts the live ones by state."""
+
+    version: str
+    pid: int
+    microvms: dict[State, int]
+
+
+class WrittenBody(Struct, frozen=True, kw_only=True):
+    """A file that was written."""
+
+    size: int
+
+
+class ProcessesBody(Struct, frozen=True, kw_only=True):
+    """The processes of the workload: pid, ppid, user, command, state, rss_bytes, cpu_s."""
+
+    processes: Any
+
+
+def parse(text: bytes, kind: type[T]) -> T:
+    """Read JSON, or raise `Invalid`."""
+    try:
+        return msgspec.json.decode(text or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise Invalid(f"the request is wrong: {wrong}", hint="see docs/api.md") from wrong
+
+
+def parse_query(given: dict[str, str], kind: type[T]) -> T:
+    """Read the parameters of a URL, or raise `Invalid`."""
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as wrong:
+        raise Invalid(f"the parameters are wrong: {wrong}", hint="see docs/api.md") from wrong
+
+
+def signal_number(given: int | str) -> int:
+    """Read 2, "INT" or "SIGINT"."""
+    if isinstance(given, int):
+        number = given
+    else:
+        word = given.upper()
+        found = signals.Signals.__members__.get(word if word.startswith("SIG") else f"SIG{word}")
+        number = found or 0
+    if not 1 <= number <= signals.SIGRTMAX:
+        raise Invalid(f"not a signal: {given!r}", hint='use a name such as "TERM"')
+    return int(number)

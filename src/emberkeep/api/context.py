@@ -1,0 +1,28 @@
+"""What the handlers of requests work with."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.requests import HTTPConnection
+
+from emberkeep.domain.ports import NodePort
+
+Fate = Literal["suspend", "terminate"]
+Shutdown = Callable[[Fate], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The node, and what the API says of the server itself."""
+
+    node: NodePort
+    version: str
+    default_memory_mib: int
+    shutdown: Shutdown | None  # begins the server's end, and returns before it
+
+
+def context_of(connection: HTTPConnection) -> Context:
+    """Return what the application was built with."""
+    context: Context = connection.app.state.context
+    return context

@@ -1,0 +1,69 @@
+"""A command with its streams, over a WebSocket."""
+
+from contextlib import suppress
+
+from starlette.websockets import WebSocket
+
+from emberkeep.api.bodies import ExecBody, Steering, parse, signal_number
+from emberkeep.api.context import context_of
+from emberkeep.api.inbox import Inbox
+from emberkeep.api.wire import ClientGone, Wire, conversation
+from emberkeep.base.aio import beside
+from emberkeep.domain.errors import NotFound
+from emberkeep.domain.ports import AgentPort, ExecSession
+from emberkeep.domain.requests import ExecRequest
+
+
+async def run_command(socket: WebSocket) -> None:
+    """Run a command; a client that leaves before its end kills its process group."""
+    async with conversation(socket) as wire:
+        request = parse(await wire.first(), ExecBody).request()
+        agent = context_of(socket).node.agent(socket.path_params["ref"])
+        session = await agent.exec(request)
+        try:
+            await wire.tell({"started": {"pid": session.pid}})
+            async with beside(_Client(wire, agent, session, request).heard()):
+                async for channel, payload in session:
+                    await wire.send(channel, payload)
+        except ClientGone as gone:
+            if not gone.server_ends:  # else nobody has left, and the command goes on without us
+                await session.abort()
+            raise
+        except BaseException:
+            await session.abort()
+            raise
+        await wire.tell({"exit": session.exit})
+
+
+class _Client:
+    """What the client says to a running command."""
+
+    def __init__(
+        self, wire: Wire, agent: AgentPort, session: ExecSession, request: ExecRequest
+    ) -> None:
+        self._agent = agent
+        self._session = session
+        self._reads_input = request.stdin or request.tty is not None
+        self._inbox = Inbox(wire, deliver=self._input, steer=self._steer)
+
+    async def heard(self) -> None:
+        """Listen until the client is gone."""
+        await self._inbox.run()
+
+    async def _input(self, data: bytes) -> None:
+        if not self._reads_input:
+            return
+        if data:
+            await self._session.write_stdin(data)
+        else:
+            await self._session.close_stdin()
+
+    async def _steer(self, payload: bytes) -> None:
+        said = parse(payload, Steering)
+        if said.signal is not None:
+            # Not on the command's own stream: there it would wait behind input not taken yet.
+            with suppress(NotFound):
+                await self._agent.signal(self._session.pid, signal_number(said.signal), group=True)
+        if said.resize is not None:
+            rows, cols = said.resize
+            self._inbox.aside(lambda: self._session.resize(rows, cols))

@@ -1,0 +1,120 @@
+"""Operations on whole microVMs, and on the server."""
+
+import os
+from collections import Counter
+
+from starlette.responses import Response
+
+from emberkeep.api.bodies import (
+    End,
+    ImagesBody,
+    Kill,
+    Launch,
+    Listing,
+    MicroVMBody,
+    MicroVMsBody,
+    ProcessesBody,
+    StatusBody,
+    signal_number,
+)
+from emberkeep.api.context import Context
+from emberkeep.api.operations import Call
+from emberkeep.domain.errors import Unavailable
+from emberkeep.domain.microvms import valid_name
+from emberkeep.domain.requests import LaunchRequest
+from emberkeep.domain.units import Memory, Size
+
+
+async def health(_: Call[None, None]) -> Response:
+    """Say that the server answers."""
+    return Response("ok\n", media_type="text/plain")
+
+
+async def status(call: Call[None, None]) -> StatusBody:
+    """Describe the server."""
+    live = await call.context.node.list()
+    return StatusBody(
+        version=call.context.version,
+        pid=os.getpid(),
+        microvms=dict(Counter(vm.state for vm in live)),
+    )
+
+
+async def shutdown(call: Call[None, End]) -> Response:
+    """Begin the end of the server; microVMs are suspended, or terminated if asked."""
+    if call.context.shutdown is None:
+        raise Unavailable("this server cannot be ended over its API")
+    await call.context.shutdown(call.body.microvms)
+    return Response(status_code=202)
+
+
+async def images(call: Call[None, None]) -> ImagesBody:
+    """List the images that can be launched."""
+    return ImagesBody(images=list(await call.context.node.images()))
+
+
+async def launch(call: Call[None, Launch]) -> MicroVMBody:
+    """Launch a microVM."""
+    wanted = call.body
+    request = LaunchRequest(
+        image=wanted.image,
+        name=None if wanted.name is None else valid_name(wanted.name),
+        size=_size(wanted, call.context),
+    )
+    return MicroVMBody.of(await call.context.node.launch(request))
+
+
+async def listed(call: Call[Listing, None]) -> MicroVMsBody:
+    """List the microVMs that live; with `all` those that ended in the last day, too."""
+    found = await call.context.node.list(everything=call.query.all)
+    return MicroVMsBody(microvms=[MicroVMBody.of(vm) for vm in found])
+
+
+async def show(call: Call[None, None]) -> MicroVMBody:
+    """Describe a microVM, with details."""
+    node = call.context.node
+    vm = await node.show(call.ref)
+    return MicroVMBody.of(vm, dict(await node.facts(vm.id)))
+
+
+async def suspend(call: Call[None, None]) -> MicroVMBody:
+    """Put a microVM aside with everything in it; it uses no memory and no CPU then."""
+    return MicroVMBody.of(await call.context.node.suspend(call.ref))
+
+
+async def resume(call: Call[None, None]) -> MicroVMBody:
+    """Let a microVM go on where it was suspended."""
+    return MicroVMBody.of(await call.context.node.resume(call.ref))
+
+
+async def terminate(call: Call[None, None]) -> MicroVMBody:
+    """End a microVM and remove what was in it."""
+    return MicroVMBody.of(await call.context.node.terminate(call.ref))
+
+
+async def console(call: Call[None, None]) -> Response:
+    """Return the last part of the serial console."""
+    return Response(await call.context.node.console(call.ref), media_type="text/plain")
+
+
+async def metrics(call: Call[None, None]) -> object:
+    """Say what a microVM uses: memory, CPU, disk."""
+    return await call.agent.metrics()
+
+
+async def processes(call: Call[None, None]) -> ProcessesBody:
+    """List the processes of the workload."""
+    return ProcessesBody(processes=await call.agent.processes())
+
+
+async def kill(call: Call[None, Kill]) -> None:
+    """Send a signal to a process of the workload, or to its group."""
+    wanted = call.body
+    await call.agent.signal(wanted.pid, signal_number(wanted.signal), group=wanted.group)
+
+
+def _size(wanted: Launch, context: Context) -> Size | None:
+    if wanted.memory_mib is None and wanted.vcpus is None:
+        return None
+    mib = context.default_memory_mib if wanted.memory_mib is None else wanted.memory_mib
+    return Size(Memory(mib), 1 if wanted.vcpus is None else wanted.vcpus)
