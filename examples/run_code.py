@@ -1,4 +1,4 @@
-"""Run code in a microVM: needs a server (emberkeep up --detach)."""
+"""Run code in a microVM: needs a server (emberkeep up --detach)."""  # noqa: INP001  a script
 
 from emberkeep_sdk import Emberkeep
 

@@ -11,6 +11,7 @@ from emberkeep_sdk._errors import ConnectionLost, EmberkeepError, Invalid, from_
 from emberkeep_sdk._values import ExecResult, Exit
 
 PIECE: Final = 32 * 1024  # bytes of a data message we send
+UNTAKEN: Final = 192 * 1024  # bytes on their way to the guest; a server reads 256 KiB ahead
 COLLECTED: Final = 64 << 20  # bytes per stream that exec() keeps unless told otherwise
 
 StreamName = Literal["stdout", "stderr"]

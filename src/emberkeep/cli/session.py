@@ -129,8 +129,15 @@ async def _forward(running: "AsyncExec", interrupts: Interrupts) -> None:
 def _writer(running: "AsyncExec") -> Callable[[bytes], None]:
     loop = asyncio.get_running_loop()
 
+    async def send(piece: bytes) -> None:
+        if not piece:
+            await running.close_stdin()
+            return
+        await running.pace()
+        await running.write(piece)
+
     def take(piece: bytes) -> None:
-        sending = running.write(piece) if piece else running.close_stdin()
+        sending = send(piece)
         try:
             asyncio.run_coroutine_threadsafe(sending, loop).result()
         finally:

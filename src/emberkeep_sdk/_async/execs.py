@@ -6,10 +6,11 @@ from typing import Self
 
 from emberkeep_sdk._async.http import AsyncHttp, path_of
 from emberkeep_sdk._errors import ConnectionLost
-from emberkeep_sdk._io.asynchronous import Socket, Source, beside, pieces
+from emberkeep_sdk._io.asynchronous import Event, Socket, Source, beside, pieces
 from emberkeep_sdk._values import Exit
 from emberkeep_sdk._wire import (
     PIECE,
+    UNTAKEN,
     Channel,
     ExecRequest,
     StreamName,
@@ -35,6 +36,10 @@ class AsyncExec:
         self.pid = pid
         self.exit: Exit | None = None
         self._socket = socket
+        self._sent = 0
+        self._taken = 0  # of what was sent, as the server last said
+        self._news = Event()  # about what was taken, or an end
+        self._over = False
 
     @classmethod
     async def start(cls, http: AsyncHttp, ref: str, request: ExecRequest) -> Self:
@@ -81,6 +86,19 @@ class AsyncExec:
         """Write to its standard input, or its terminal; wait while it does not read."""
         for at in range(0, len(piece), PIECE):
             await self._socket.send(data(piece[at : at + PIECE]))
+        self._sent += len(piece)
+
+    async def pace(self) -> None:
+        """Wait until the command has taken most of what was written.
+
+        Signals overtake input only up to a point; who paces what it writes stays below it. While
+        this waits, somebody else must read the output.
+        """
+        while True:
+            self._news.clear()
+            if self._over or self._sent - self._taken < UNTAKEN:
+                return
+            await self._news.wait()
 
     async def close_stdin(self) -> None:
         """End its standard input."""
@@ -109,6 +127,7 @@ class AsyncExec:
 
     async def close(self) -> None:
         """End the connection, and with it the command if it still runs."""
+        self._end()
         await self._socket.close()
 
     async def _read(self, take: Taker) -> Exit:
@@ -122,6 +141,7 @@ class AsyncExec:
     async def _feed(self, source: Source) -> None:
         try:
             async for piece in pieces(source, PIECE):
+                await self.pace()
                 await self.write(piece)
             await self.close_stdin()
         except ConnectionLost:  # it ended before it read all; whoever reads its output knows more
@@ -130,10 +150,17 @@ class AsyncExec:
             await self.close()
             raise
 
+    def _end(self) -> None:
+        self._over = True
+        self._news.set()
+
     def _learn(self, payload: bytes) -> None:
         value = parse_control(payload)
+        self._taken = value.get("taken", self._taken)
+        self._news.set()
         if "exit" in value:
             self.exit = parse_exit(value["exit"])
+            self._end()
 
 
 async def _started(socket: Socket) -> int:

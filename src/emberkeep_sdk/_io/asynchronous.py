@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 Source = bytes | str | BinaryIO | Iterable[bytes] | AsyncIterable[bytes]
 
+Event = asyncio.Event
+
 _OPEN_TIMEOUT_S = 30
 _CLOSE_TIMEOUT_S = 1.0
 _MOST = 1 << 20

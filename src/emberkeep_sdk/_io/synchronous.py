@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 Source = bytes | str | BinaryIO | Iterable[bytes]
 
+Event = threading.Event
+
 _JOB_ENDS_WITHIN_S = 0.2
 
 

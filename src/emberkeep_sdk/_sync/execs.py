@@ -5,11 +5,12 @@ from types import TracebackType
 from typing import Self
 
 from emberkeep_sdk._errors import ConnectionLost
-from emberkeep_sdk._io.synchronous import Socket, Source, beside, pieces
+from emberkeep_sdk._io.synchronous import Event, Socket, Source, beside, pieces
 from emberkeep_sdk._sync.http import Http, path_of
 from emberkeep_sdk._values import Exit
 from emberkeep_sdk._wire import (
     PIECE,
+    UNTAKEN,
     Channel,
     ExecRequest,
     StreamName,
@@ -35,6 +36,10 @@ class Exec:
         self.pid = pid
         self.exit: Exit | None = None
         self._socket = socket
+        self._sent = 0
+        self._taken = 0  # of what was sent, as the server last said
+        self._news = Event()  # about what was taken, or an end
+        self._over = False
 
     @classmethod
     def start(cls, http: Http, ref: str, request: ExecRequest) -> Self:
@@ -81,6 +86,19 @@ class Exec:
         """Write to its standard input, or its terminal; wait while it does not read."""
         for at in range(0, len(piece), PIECE):
             self._socket.send(data(piece[at : at + PIECE]))
+        self._sent += len(piece)
+
+    def pace(self) -> None:
+        """Wait until the command has taken most of what was written.
+
+        Signals overtake input only up to a point; who paces what it writes stays below it. While
+        this waits, somebody else must read the output.
+        """
+        while True:
+            self._news.clear()
+            if self._over or self._sent - self._taken < UNTAKEN:
+                return
+            self._news.wait()
 
     def close_stdin(self) -> None:
         """End its standard input."""
@@ -109,6 +127,7 @@ class Exec:
 
     def close(self) -> None:
         """End the connection, and with it the command if it still runs."""
+        self._end()
         self._socket.close()
 
     def _read(self, take: Taker) -> Exit:
@@ -122,6 +141,7 @@ class Exec:
     def _feed(self, source: Source) -> None:
         try:
             for piece in pieces(source, PIECE):
+                self.pace()
                 self.write(piece)
             self.close_stdin()
         except ConnectionLost:  # it ended before it read all; whoever reads its output knows more
@@ -130,10 +150,17 @@ class Exec:
             self.close()
             raise
 
+    def _end(self) -> None:
+        self._over = True
+        self._news.set()
+
     def _learn(self, payload: bytes) -> None:
         value = parse_control(payload)
+        self._taken = value.get("taken", self._taken)
+        self._news.set()
         if "exit" in value:
             self.exit = parse_exit(value["exit"])
+            self._end()
 
 
 def _started(socket: Socket) -> int:
