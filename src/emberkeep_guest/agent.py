@@ -1,0 +1,74 @@
+"""The agent's state, shared by all operations, and one call of an operation."""
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from emberkeep_guest.console import Console
+from emberkeep_guest.container import Workload
+from emberkeep_guest.enter import Place
+from emberkeep_guest.errors import OperationFailed
+from emberkeep_guest.fdio import Discard
+from emberkeep_guest.freezer import Freezer
+from emberkeep_guest.places import Places
+from emberkeep_guest.reaper import Reaper
+from emberkeep_guest.request import Request
+from emberkeep_guest.session import Session, Stream
+
+
+class Agent:
+    """What there is in this microVM, from its start to its end."""
+
+    def __init__(
+        self,
+        places: Places,
+        workload: Workload,
+        freezer: Freezer,
+        *,
+        reaper: Reaper,
+        console: Console,
+    ) -> None:
+        self.places = places
+        self.workload = workload
+        self.freezer = freezer
+        self.reaper = reaper
+        self.console = console
+        self.discard = Discard()
+        self.microvm_id = ""  # until the first launch
+
+    @property
+    def root(self) -> int:
+        """The container's root directory, opened as a place."""
+        return self.workload.place.root
+
+    def entrance(self) -> Place:
+        """Return how to enter the container; raise if no process can start there now."""
+        if self.workload.status is not None:
+            raise OperationFailed("refused", "the workload has exited")
+        if self.freezer.frozen:
+            raise OperationFailed("refused", "the workload is frozen")
+        return self.workload.place
+
+    async def in_fork(self, work: Callable[[], object]) -> int:
+        """Run `work` in a copy of the agent beside it; return its wait status."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                work()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        return await self.reaper.wait(pid)
+
+
+class Call:
+    """One call of an operation: the request and the stream it came on."""
+
+    def __init__(self, session: Session, stream: Stream, request: Request) -> None:
+        self.session = session
+        self.stream = stream
+        self.request = request
+
+
+# Returns the fields of its reply, or None when it has said everything itself.
+Operation = Callable[[Agent, Call], Awaitable[dict[str, Any] | None]]

@@ -1,0 +1,168 @@
+"""The workload: one container that `crun` makes once, and that everything else enters."""
+
+import asyncio
+import json
+import os
+import resource
+from typing import Any, Final
+
+from emberkeep_guest import fdio, identity, oci, users
+from emberkeep_guest.capabilities import beyond, bound
+from emberkeep_guest.console import Console
+from emberkeep_guest.enter import Place
+from emberkeep_guest.oci import Bounds, Main
+from emberkeep_guest.places import Places
+from emberkeep_guest.reaper import Reaper
+from emberkeep_guest.users import Login
+
+_NAME: Final = "workload"
+_CONTROLLERS: Final = ("cpu", "io", "memory", "pids")
+_MEMORY_FOR_US: Final = 32 << 20  # the agent, its forks, the kernel's own
+_LEAST_MEMORY: Final = 32 << 20
+_PIDS_FOR_US: Final = 100
+_MOST_CONFIG: Final = 1 << 20
+
+
+class NotStarted(Exception):
+    """The container could not be started."""
+
+
+class Workload:
+    """The container, from its start on."""
+
+    def __init__(self, pid: int, place: Place, main: Main) -> None:
+        self.pid = pid  # as the agent sees it
+        self.place = place
+        self.user = main.user
+        self.cwd = main.cwd
+        self.env = main.env
+        self.status: int | None = None  # the wait status, once it has ended
+        self.ended = asyncio.Event()
+
+    def has_ended(self, status: int) -> None:
+        """Note that the main process has ended, and every other one of the container with it."""
+        self.status = status
+        self.ended.set()
+
+
+async def start(places: Places, reaper: Reaper, console: Console) -> Workload:
+    """Make the container and start its main process."""
+    main = main_of(_read_config(places.config))
+    root = os.open(places.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    login = users.login(root, main.user)
+    os.close(root)
+    identity.prepare(places.own)
+    config = oci.configuration(
+        main, login, root=places.root, own=places.own, init=places.init,
+        bounds=_bounds(_enable_controllers(places.cgroups)),
+    )  # fmt: skip
+    os.makedirs(places.bundle, exist_ok=True)
+    with open(f"{places.bundle}/config.json", "w") as file:  # noqa: ASYNC230  a tmpfs
+        json.dump(config, file)
+    pid = await _run(places, reaper, console, login)
+    pidfd = os.pidfd_open(pid)
+    procs = os.open(f"{places.cgroup}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    workload = Workload(pid, _place(pid, pidfd, main.mask, procs), main)
+    reaper.watch(pid, workload.has_ended)
+    return workload
+
+
+def confine_agent(workload: Workload) -> None:
+    """Give up for good what no child of ours may have: a fork needs not do it again."""
+    if os.getpid() == 1:
+        bound(workload.place.surplus)
+        workload.place.surplus = beyond(workload.place.mask)
+
+
+def main_of(config: dict[str, Any]) -> Main:
+    """Return the main process that a configuration says; raise NotStarted if it makes no sense."""
+    known = {"argv": list, "env": dict, "cwd": str, "user": str, "every_capability": bool}
+    for name, value in config.items():
+        if not isinstance(value, known.get(name, ())):
+            raise NotStarted(f"config.json: {name} is unknown or of the wrong type")
+    texts = [*config.get("argv", ()), *config.get("env", {}).values()]
+    if not all(isinstance(text, str) and "\0" not in text for text in texts):
+        raise NotStarted("config.json: argv and env hold strings without zero bytes")
+    return Main(**config)
+
+
+def _place(pid: int, pidfd: int, mask: int, procs: int | None) -> Place:
+    return Place(
+        pidfd=pidfd,
+        pid_namespace=os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
+        root=os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
+        mask=mask,
+        procs=procs,
+    )
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            config = json.loads(file.read(_MOST_CONFIG))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise NotStarted(f"config.json: {error}") from None
+    if not isinstance(config, dict):
+        raise NotStarted("config.json: not an object")
+    return config
+
+
+def _enable_controllers(cgroups: str) -> list[str]:
+    """Switch on the controllers that there are; return them."""
+    with open(f"{cgroups}/cgroup.controllers") as file:
+        found = [name for name in file.read().split() if name in _CONTROLLERS]
+    if found:
+        with open(f"{cgroups}/cgroup.subtree_control", "w") as file:
+            file.write(" ".join(f"+{name}" for name in found))
+    return found
+
+
+def _bounds(controllers: list[str]) -> Bounds:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    pids = min(_number("/proc/sys/kernel/threads-max"), _number("/proc/sys/kernel/pid_max"))
+    return Bounds(
+        memory=max(memory - _MEMORY_FOR_US, _LEAST_MEMORY) if "memory" in controllers else 0,
+        pids=max(pids - _PIDS_FOR_US, _PIDS_FOR_US) if "pids" in controllers else 0,
+    )
+
+
+def _number(path: str) -> int:
+    with open(path) as file:
+        return int(file.read())
+
+
+async def _run(places: Places, reaper: Reaper, console: Console, login: Login) -> int:
+    """Run `crun run --detach`; what it and the main process write goes to the console."""
+    ours, theirs = fdio.pipe_from()
+    os.fchown(theirs, login.uid, -1)
+    pid_file = f"{places.bundle}/pid"
+    argv = [
+        places.crun, "--root", places.crun_state, "--cgroup-manager=cgroupfs", "run", "--detach",
+        f"--pid-file={pid_file}", f"--bundle={places.bundle}", _NAME,
+    ]  # fmt: skip
+    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        crun = os.posix_spawn(
+            argv[0], argv, {"PATH": os.defpath},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, null, 0),
+                (os.POSIX_SPAWN_DUP2, theirs, 1),
+                (os.POSIX_SPAWN_DUP2, theirs, 2),
+            ],
+        )  # fmt: skip
+    finally:
+        os.close(null)
+        os.close(theirs)
+    console.relay(ours)
+    status = os.waitstatus_to_exitcode(await reaper.wait(crun))
+    if status != 0:
+        raise NotStarted(f"crun ended with {status}")
+    return _number(pid_file)
+
+
+def raise_limits() -> None:
+    """Allow the agent as many open files as the kernel gives."""
+    most = _number("/proc/sys/fs/nr_open")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 65536), most))

@@ -1,0 +1,130 @@
+"""The system calls the agent needs and Python 3.11 has no function for."""
+
+import ctypes
+import errno
+import os
+from typing import Final
+
+CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWCGROUP: Final = 0x02000000
+CLONE_NEWIPC: Final = 0x08000000
+CLONE_NEWPID: Final = 0x20000000
+
+PR_SET_DUMPABLE: Final = 4
+PR_CAPBSET_READ: Final = 23
+PR_CAPBSET_DROP: Final = 24
+PR_SET_NO_NEW_PRIVS: Final = 38
+
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
+
+MCL_ALL_ON_FAULT: Final = 1 | 2 | 4  # what is there and what will be, once it is touched
+POWER_OFF: Final = 0x4321FEDC
+CTRL_ALT_DEL_OFF: Final = 0
+
+_SYS_CLOSE_RANGE: Final = 436  # the same numbers on every architecture since Linux 5.1
+_SYS_OPENAT2: Final = 437
+_CLOSE_RANGE_CLOEXEC: Final = 4
+_RESOLVE_NO_MAGICLINKS: Final = 0x02
+_RESOLVE_IN_ROOT: Final = 0x10
+_RACES: Final = 32  # so often a rename may come between before a path is given up
+_CAPABILITY_VERSION_3: Final = 0x20080522
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
+_libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_libc.capset.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+_libc.mount.argtypes = [*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p]
+_libc.mlockall.argtypes = [ctypes.c_int]
+_libc.reboot.argtypes = [ctypes.c_int]
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+def setns(fd: int, kinds: int) -> None:
+    """Enter the namespaces of `kinds` that `fd` (a pidfd or one namespace) stands for."""
+    _check(_libc.setns(fd, kinds))
+
+
+def open_in_root(root: int, path: str | bytes, flags: int, mode: int = 0) -> int:
+    """Open `path` as if the directory `root` were the root, whatever its symlinks say."""
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise OSError(errno.EINVAL, "a path with a zero byte")
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    for _ in range(_RACES):
+        fd: int = _libc.syscall(
+            ctypes.c_long(_SYS_OPENAT2),
+            ctypes.c_int(root),
+            ctypes.c_char_p(name),
+            ctypes.byref(how),
+            ctypes.c_size_t(ctypes.sizeof(how)),
+        )
+        if fd >= 0 or ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR):
+            break
+    return _check(fd, path)
+
+
+def prctl(option: int, value: int = 0) -> int:
+    """Call prctl with one argument."""
+    return _check(_libc.prctl(option, value, 0, 0, 0))
+
+
+def capset(mask: int) -> None:
+    """Make `mask` the permitted and effective capabilities, and nothing inheritable."""
+    head = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    _check(_libc.capset(head, sets))
+
+
+def mount(kind: str, target: str, flags: int = 0, options: str = "") -> None:
+    """Mount a file system that has no device."""
+    name = kind.encode()
+    _check(_libc.mount(name, target.encode(), name, flags, options.encode()), target)
+
+
+def close_on_exec_from(first: int) -> None:
+    """Mark every descriptor from `first` on to be closed by the next execve."""
+    _close_range(first, _CLOSE_RANGE_CLOEXEC)
+
+
+def close_from(first: int) -> None:
+    """Close every descriptor from `first` on."""
+    _close_range(first, 0)
+
+
+def lock_memory() -> None:
+    """Keep the agent's pages in memory once they are there, however hard the workload presses."""
+    _check(_libc.mlockall(MCL_ALL_ON_FAULT))
+
+
+def reboot(command: int) -> None:
+    """Power off, or whatever `command` says."""
+    _check(_libc.reboot(ctypes.c_int(command & 0xFFFFFFFF).value))
+
+
+def _close_range(first: int, flags: int) -> None:
+    _check(
+        _libc.syscall(
+            ctypes.c_long(_SYS_CLOSE_RANGE),
+            ctypes.c_uint(first),
+            ctypes.c_uint(0xFFFFFFFF),
+            ctypes.c_uint(flags),
+        )
+    )
+
+
+def _check(result: int, path: str | bytes | None = None) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return result
