@@ -1,6 +1,10 @@
 """What all tests share."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("emberkeep", deadline=None)  # the machine may be busy
+settings.load_profile("emberkeep")
 
 
 @pytest.fixture(scope="session")

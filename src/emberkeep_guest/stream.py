@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from emberkeep_guest.inbox import Inbox
 from emberkeep_guest.outbox import Outbox
 from emberkeep_guest.yamux import (
     ACK,
@@ -46,7 +47,7 @@ class Stream:
         self._outbox = outbox
         self._on_over = on_over
         self._flags = SYN if opener else ACK  # goes with the first frame
-        self._inbox = bytearray()
+        self._inbox = Inbox()
         self._allowance = WINDOW  # what the other end may still send
         self._taken = 0  # what was read and not given back as allowance yet
         self._window = WINDOW  # what we may still send
@@ -79,7 +80,7 @@ class Stream:
     async def peek(self, n: int) -> bytes:
         """Return the next `n` bytes (128 KiB at most) and leave them; raise EOFError as above."""
         await self._whole(n)
-        return bytes(self._inbox[:n])
+        return self._inbox.peek(n)
 
     async def write(self, data: bytes, *, eof: bool = False) -> None:
         """Send `data`, as fast as the other end reads; with `eof` nothing comes after it."""
@@ -120,7 +121,7 @@ class Stream:
         if size > self._allowance or self._ended:
             raise SessionError(f"data beyond the {'end' if self._ended else 'window'} of a stream")
         self._allowance -= size
-        self._inbox += data
+        self._inbox.put(data)
         if self._readable is not None and not self._readable.done():
             self._readable.set_result(None)
 
@@ -152,7 +153,7 @@ class Stream:
         if len(self._inbox) < n:
             await self._fill(n)
             if len(self._inbox) < n:
-                raise asyncio.IncompleteReadError(bytes(self._inbox), n)
+                raise asyncio.IncompleteReadError(self._inbox.peek(n), n)
 
     async def _fill(self, n: int) -> None:
         while len(self._inbox) < n and not self._ended:
@@ -169,12 +170,7 @@ class Stream:
                 self._readable = None
 
     def _take(self, most: int) -> bytes:
-        if most >= len(self._inbox):
-            data = bytes(self._inbox)
-            self._inbox.clear()
-        else:
-            data = bytes(self._inbox[:most])
-            del self._inbox[:most]
+        data = self._inbox.take(most)
         self._taken += len(data)
         if self._taken >= WINDOW // 2 and not self._ended and self._failure is None:
             self._frame(WINDOW_UPDATE, 0, self._taken)

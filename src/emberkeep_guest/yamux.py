@@ -36,54 +36,64 @@ def header(kind: int, flags: int, stream: int, length: int) -> bytes:
 
 
 class Decoder:
-    """Turns bytes, however they are cut, into frames; holds one unfinished frame at most."""
+    """Turns bytes, however they are cut, into frames; holds less than a header.
+
+    The data of a frame is passed on as it comes: as several frames, of which the first has its SYN
+    and ACK, and the last its FIN and RST.
+    """
 
     def __init__(self) -> None:
         self.broken = ""  # why nothing after the last frames can be one
-        self._rest = bytearray()
-        self._enough = 0  # with fewer bytes than these a new attempt is in vain
+        self._rest = b""
+        self._left = 0  # bytes of a frame's data that have not come
+        self._flags = 0
+        self._stream = 0
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Return the frames that `data` completes, those before a broken one included."""
+        """Return the frames in `data`, those before a broken one included."""
         if self._rest:
-            self._rest += data
-            if len(self._rest) < self._enough:
-                return []
-            data = bytes(self._rest)
+            data = self._rest + data
         frames: list[Frame] = []
-        self._enough = HEADER_SIZE
         at, end = 0, len(data)
-        while end - at >= HEADER_SIZE and not self.broken:
+        while at < end:
+            if self._left:
+                size = min(self._left, end - at)
+                frames.append(self._piece(data[at : at + size]))
+                at += size
+                continue
+            if end - at < HEADER_SIZE:
+                self.broken = _fault(data[at], 0, 0, 0)
+                break
             version, kind, flags, stream, length = HEADER.unpack_from(data, at)
-            body = at + HEADER_SIZE
-            if kind == DATA and not version and flags <= _ALL_FLAGS and length <= MOST:
-                if body + length > end:
-                    self._enough = HEADER_SIZE + length
-                    break
-                at = body + length
-                frames.append((kind, flags, stream, length, data[body:at]))
+            self.broken = _fault(version, kind, flags, length)
+            if self.broken:
+                break
+            at += HEADER_SIZE
+            if kind == DATA and length:
+                self._left, self._flags, self._stream = length, flags, stream
             else:
-                self.broken = _fault(version, kind, flags, length)
-                if not self.broken:
-                    at = body
-                    frames.append((kind, flags, stream, length, b""))
-        self._rest = bytearray(data[at:])
-        if self._rest and self._rest[0] and not self.broken:
-            self.broken = _fault(self._rest[0], 0, 0, 0)  # told before the header is complete
+                frames.append((kind, flags, stream, length, b""))
+        self._rest = data[at:]
         return frames
 
     def rest(self) -> bytes:
         """Return what no frame was made of."""
-        return bytes(self._rest)
+        return self._rest
+
+    def _piece(self, data: bytes) -> Frame:
+        self._left -= len(data)
+        flags = self._flags & ~(FIN | RST) if self._left else self._flags
+        self._flags &= FIN | RST
+        return DATA, flags, self._stream, len(data), data
 
 
 def _fault(version: int, kind: int, flags: int, length: int) -> str:
+    if not version and kind <= GO_AWAY and flags <= _ALL_FLAGS and (length <= MOST or kind != DATA):
+        return ""
     if version:
         return f"frame of version {version}"
     if kind > GO_AWAY:
         return f"frame of unknown kind {kind}"
     if flags > _ALL_FLAGS:
         return f"frame with unknown flags {flags:#x}"
-    if kind == DATA and length > MOST:
-        return f"frame of {length} bytes"
-    return ""
+    return f"frame of {length} bytes"
