@@ -18,6 +18,13 @@ _PIP = """\
 break-system-packages = true
 root-user-action = ignore
 """
+# what the machine it was made on left there, and what a container's own are mounted over
+_NETWORK = {
+    "hostname": "microvm\n",
+    "resolv.conf": "",
+    "machine-id": "",
+    "hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+}
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _UNCHECKED = 1
 
@@ -54,7 +61,11 @@ def main() -> None:
     if _EXTRA.exists():
         trust(_EXTRA)
         _EXTRA.unlink()
-    Path("/etc/pip.conf").write_text(_PIP, encoding="ascii")
+    for name, text in {**_NETWORK, "pip.conf": _PIP}.items():
+        file = Path("/etc") / name
+        file.unlink(missing_ok=True)
+        file.write_text(text, encoding="ascii")
+        file.chmod(0o644)
     seal(Path("/usr/lib"))
     Path(__file__).unlink()
 

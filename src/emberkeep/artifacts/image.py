@@ -24,6 +24,8 @@ DPKG_OPTIONS: Final = (  # as in Debian's own slim images
     "path-exclude=/usr/share/lintian/*",
 )
 
+_MERGED_USR: Final = Path("/usr/share/mmdebstrap/hooks/merged-usr")
+
 # what mmdebstrap says, and how far it is then
 _PHASES: Final[Mapping[str, float]] = {
     "running apt-get update": 0.02,
@@ -35,6 +37,7 @@ _PHASES: Final[Mapping[str, float]] = {
     "cleaning package lists": 0.9,
     "creating tarball": 0.92,
 }
+_HOOK: Final = re.compile(r"running --customize-hook.*")
 _PROXY: Final = re.compile(r'^(Acquire::https?::Proxy(?:::\S+)? ".+");$', re.MULTILINE)
 
 
@@ -47,13 +50,15 @@ def mmdebstrap_argv(
         uploads["/tmp/extra.pem"] = certificates  # noqa: S108
     hooks = [f"upload {shlex.quote(str(file))} {place}" for place, file in uploads.items()]
     hooks.append('chroot "$1" python3 -I -B /tmp/finish.py')
+    # without it the system is merged by a package that brings 50 MB of Perl
+    merged = [f"--hook-dir={_MERGED_USR}"] if _MERGED_USR.is_dir() else []
     return [
         "mmdebstrap", "--variant=minbase", "--architectures=amd64", "--format=tar",
         f"--mode={'root' if os.geteuid() == 0 else 'unshare'}", f"--keyring={KEYRING}",
         f"--include={','.join(PACKAGES)}",
         *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
         *(f"--aptopt={option}" for option in apt_options),
-        *(f"--customize-hook={hook}" for hook in hooks),
+        *merged, *(f"--customize-hook={hook}" for hook in hooks),
         SUITE, str(target), *mirror.sources,
     ]  # fmt: skip
 
@@ -65,7 +70,7 @@ def make(bench: Bench, mirror: Mirror, *, certificates: Path | None, inputs: str
 
     def line(text: str) -> None:
         if text.startswith("I: ") and (done := phase(text)):
-            bench.note(text[3:], done)
+            bench.note(_HOOK.sub("finishing", text[3:]), done)
 
     with rooms.room(commands, scratch) as room:
         commands.run(
