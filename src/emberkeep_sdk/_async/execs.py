@@ -1,6 +1,7 @@
 """A command that runs in a microVM, with its streams."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -47,7 +48,8 @@ class AsyncExec:
         message = request.message()
         socket = await http.socket(path_of("microvms", ref, "exec"))
         try:
-            await socket.send(message)
+            with suppress(ConnectionLost):  # refused already: what is received says why
+                await socket.send(message)
             started = await _started(socket)
         except BaseException:
             await socket.close()
@@ -122,7 +124,7 @@ class AsyncExec:
         """Give it all of `stdin`, hand all its output to `take`, and return how it ended."""
         if stdin is None:
             return await self._read(take)
-        async with beside(self._feed, stdin):
+        async with beside(self._feed, stdin, unblock=self.close):
             return await self._read(take)
 
     async def close(self) -> None:
@@ -146,9 +148,6 @@ class AsyncExec:
             await self.close_stdin()
         except ConnectionLost:  # it ended before it read all; whoever reads its output knows more
             return
-        except Exception:
-            await self.close()
-            raise
 
     def _end(self) -> None:
         self._over = True

@@ -94,11 +94,16 @@ def _refusal(status: int, body: bytes | bytearray | None) -> EmberkeepError:
 
 
 @asynccontextmanager
-async def beside(job: Callable[..., Awaitable[None]], *args: Any) -> AsyncGenerator[None]:  # noqa: ANN401  passed through
+async def beside(
+    job: Callable[[T], Awaitable[None]],
+    given: T,
+    *,
+    unblock: Callable[[], Awaitable[None]],  # noqa: ARG001  for the twin, which cannot cancel
+) -> AsyncGenerator[None]:
     """Run `job` beside the block; its failure ends the block, the block's end ends it."""
 
     async def run() -> None:
-        await job(*args)
+        await job(given)
 
     try:
         async with asyncio.TaskGroup() as group:

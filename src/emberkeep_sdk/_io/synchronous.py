@@ -108,8 +108,8 @@ class Socket:
 
 
 @contextmanager
-def beside(job: Callable[..., None], *args: Any) -> Generator[None]:  # noqa: ANN401  passed through
-    """Run `job` in a thread beside the block; raise its failure when the block is over.
+def beside(job: Callable[[T], None], given: T, *, unblock: Callable[[], None]) -> Generator[None]:
+    """Run `job` in a thread beside the block; its failure ends the block, which `unblock` wakes.
 
     A job that still waits for a source that blocks is left to its next step.
     """
@@ -117,9 +117,10 @@ def beside(job: Callable[..., None], *args: Any) -> Generator[None]:  # noqa: AN
 
     def run() -> None:
         try:
-            job(*args)
+            job(given)
         except BaseException as error:  # noqa: BLE001  raised again by the block's thread
             failures.append(error)
+            unblock()
 
     thread = threading.Thread(target=run, name="emberkeep input", daemon=True)
     thread.start()

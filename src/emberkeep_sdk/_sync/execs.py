@@ -1,6 +1,7 @@
 """A command that runs in a microVM, with its streams."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -47,7 +48,8 @@ class Exec:
         message = request.message()
         socket = http.socket(path_of("microvms", ref, "exec"))
         try:
-            socket.send(message)
+            with suppress(ConnectionLost):  # refused already: what is received says why
+                socket.send(message)
             started = _started(socket)
         except BaseException:
             socket.close()
@@ -122,7 +124,7 @@ class Exec:
         """Give it all of `stdin`, hand all its output to `take`, and return how it ended."""
         if stdin is None:
             return self._read(take)
-        with beside(self._feed, stdin):
+        with beside(self._feed, stdin, unblock=self.close):
             return self._read(take)
 
     def close(self) -> None:
@@ -146,9 +148,6 @@ class Exec:
             self.close_stdin()
         except ConnectionLost:  # it ended before it read all; whoever reads its output knows more
             return
-        except Exception:
-            self.close()
-            raise
 
     def _end(self) -> None:
         self._over = True

@@ -1,0 +1,63 @@
+"""The real API on a port of this machine, with a node that needs no virtual machines."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from emberkeep.api import SERVER_OPTIONS, build_app
+from tests.unit.sdk.machines import LocalNode
+
+KEY = "AKIATESTTESTTEST.secretsecretsecret"
+
+
+class Key:
+    """Lets in who has the key of the tests."""
+
+    def accepts(self, token: str) -> bool:
+        return token == KEY
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where the server is, and what is behind it."""
+
+    endpoint: str
+    node: LocalNode
+    ended: list[str]
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[Serving]:
+    """Serve as long as the block lasts."""
+    node = LocalNode(root)
+    ended: list[str] = []
+
+    async def shutdown(fate: str) -> None:
+        ended.append(fate)
+
+    app = build_app(node, Key(), "0.1.0", shutdown=shutdown)
+    options = {**SERVER_OPTIONS, "log_level": "warning", "lifespan": "off"}
+    server = uvicorn.Server(uvicorn.Config(app, **options))
+    listener = socket.create_server(("127.0.0.1", 0))
+    ready = threading.Event()
+
+    async def run() -> None:
+        asyncio.get_running_loop().call_later(0.01, ready.set)
+        await server._serve([listener])
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        ready.wait(5)
+        port = listener.getsockname()[1]
+        yield Serving(f"http://127.0.0.1:{port}", node, ended)
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
