@@ -113,9 +113,9 @@ async def answer(transport: Transport) -> Port:
 async def greet(transport: Transport, nonce: str, deadline: float, *, again: bool = False) -> Port:
     """Host: say hello with `nonce` (32 hex digits), return the transport behind the answer.
 
-    `again` is for a guest that did not answer: it may be waiting for the rest of a frame of an
-    earlier session, so it is given enough to see that there will be none. Raises HelloFailed, or
-    TimeoutError when `deadline` seconds have passed.
+    `again` is for a guest that did not answer: it may have missed that an earlier host went away,
+    and be waiting for the rest of a frame; so it is given enough to see that there will be none.
+    Raises HelloFailed, or TimeoutError when `deadline` seconds have passed.
     """
     port = Port(transport)
     line = b"EMBERKEEP/1 " + nonce.encode("ascii") + b"\n"

@@ -142,7 +142,10 @@ class Session:
     async def _receive(self) -> None:
         decoder = self._decoder
         while data := await self._transport.read(MOST):
-            for frame in decoder.feed(data):
+            frames = decoder.feed(data)
+            if decoder.broken and frames and frames[-1][0] == DATA:
+                frames.pop()  # half a frame of a host that is gone, filled up by the next one
+            for frame in frames:
                 if frame[0] == GO_AWAY:
                     return
                 self._dispatch(frame)

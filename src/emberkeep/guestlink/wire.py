@@ -13,7 +13,9 @@ from emberkeep.domain.errors import AgentLost
 from emberkeep_guest.hello import HelloFailed, Port, greet
 
 _LONGEST_PATH: Final = 100  # sun_path has 108 bytes
-_PAUSE_S: Final = 0.05  # between two tries: enough for the guest to see that we were gone
+_PAUSE_S: Final = 0.02  # until the VMM listens
+_AWAY_S: Final = 0.25  # between two tries: for the guest to see that we were gone
+_PLAIN_TRIES: Final = 2
 _FIRST_TRY_S: Final = 1.0
 _LAST_TRY_S: Final = 8.0
 
@@ -60,8 +62,8 @@ async def _port(path: Path) -> Port:
     for attempt in count():
         within = min(_FIRST_TRY_S * 2**attempt, _LAST_TRY_S)
         with suppress(TimeoutError, HelloFailed, OSError):
-            return await _try(path, within=within, again=attempt > 0)
-        await asyncio.sleep(_PAUSE_S)
+            return await _try(path, within=within, again=attempt >= _PLAIN_TRIES)
+        await asyncio.sleep(_AWAY_S)
     raise AssertionError("unreachable")
 
 

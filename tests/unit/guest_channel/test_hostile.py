@@ -88,6 +88,21 @@ async def test_a_host_that_breaks_the_protocol_loses_its_session(data, why):
     assert why in await ended_by(data, client=False)
 
 
+async def test_what_the_next_host_fills_half_a_frame_with_is_not_delivered():
+    ours, theirs = pair(most=1 << 20)
+    session = Session(ours, client=False)
+    await theirs.write(
+        header(DATA, SYN, 1, 5) + b"whole" + header(DATA, 0, 1, 5) + b"ha" + b"\n" * 99
+    )
+    with pytest.raises(SessionError, match="version 10"):
+        await session.run()
+    stream = await session.accept()
+
+    assert await stream.read() == b"whole"
+    with pytest.raises(SessionError):
+        await stream.read()
+
+
 async def test_a_stream_the_guest_opens_is_refused():
     ours, theirs = pair()
     session = Session(ours, client=True)
