@@ -100,21 +100,9 @@ class Commands:
         *,
         errors_to: int,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        self.check()
-        try:
-            # setpriv: the tool ends with us even if we are killed; mmdebstrap then cleans up
-            process = subprocess.Popen(  # noqa: S603  no shell, arguments of our own making
-                ["setpriv", "--pdeathsig", "TERM", "--", *argv],  # noqa: S607  found by PATH
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors_to,
-                env={**_environment(), **(env or {})},
-                cwd=cwd,
-                start_new_session=True,
-            )
-        except FileNotFoundError as cause:
-            raise _missing("setpriv") from cause
-        with self._lock:
+        with self._lock:  # `stop` comes before or after this, not in between
+            self.check()
+            process = _started(argv, env, cwd, errors_to=errors_to)
             self._running.add(process)
         try:
             yield process
@@ -139,6 +127,24 @@ def meaning_of(tool: str, code: int, output: str) -> EmberkeepError:
             return error(f"{tool} failed: {line}", hint=hint)
     last = " / ".join(output.splitlines()[-3:]) or "it said nothing"
     return Unavailable(f"{tool} failed with status {code}: {last}", hint="see: emberkeep doctor")
+
+
+def _started(
+    argv: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None, *, errors_to: int
+) -> subprocess.Popen[bytes]:
+    try:
+        # setpriv: the tool ends with us even if we are killed; mmdebstrap then cleans up
+        return subprocess.Popen(  # noqa: S603  no shell, arguments of our own making
+            ["setpriv", "--pdeathsig", "TERM", "--", *argv],  # noqa: S607  found by PATH
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors_to,
+            env={**_environment(), **(env or {})},
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except FileNotFoundError as cause:
+        raise _missing("setpriv") from cause
 
 
 def _missing(tool: str) -> Unavailable:

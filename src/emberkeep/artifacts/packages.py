@@ -35,7 +35,7 @@ APT::Architectures {{ "amd64"; }};
 APT::Install-Recommends "false";
 APT::Sandbox::User "root";
 Acquire::Languages "none";
-Acquire::Retries "3";
+Acquire::Retries "1";
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
@@ -127,7 +127,9 @@ class Packages:
         folder = self._home / "debs"
         folder.mkdir(exist_ok=True)
         self._commands.run(
-            ["apt-get", *self._option, "download", *identities], cwd=folder, line=note
+            ["apt-get", *self._option, "-o", "Acquire::Retries=3", "download", *identities],
+            cwd=folder,
+            line=note,
         )
         files = {_identity(file.name): file for file in folder.glob("*.deb")}
         return [files[identity] for identity in identities]
