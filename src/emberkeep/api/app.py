@@ -86,6 +86,7 @@ SERVER_OPTIONS: Final[Mapping[str, Any]] = {
     "ws_per_message_deflate": False,
     "ws_ping_interval": 20.0,  # finds out that a client is gone
     "ws_ping_timeout": None,  # a pong waits behind data that the guest does not take yet
+    "timeout_graceful_shutdown": 5,  # for answers that are being streamed
     "server_header": False,
     "access_log": False,
     "log_config": None,

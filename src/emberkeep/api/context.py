@@ -1,6 +1,6 @@
 """What the handlers of requests work with."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from emberkeep.domain.ports import NodePort
 
 Fate = Literal["suspend", "terminate"]
-Shutdown = Callable[[Fate], Awaitable[None]]
+Shutdown = Callable[[Fate], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,12 +25,10 @@ async def run_command(socket: WebSocket) -> None:
             async with beside(_Client(wire, agent, session, request).heard()):
                 async for channel, payload in session:
                     await wire.send(channel, payload)
-        except ClientGone as gone:
-            if not gone.server_ends:  # else nobody has left, and the command goes on without us
+        except Exception as error:
+            # Not when it is the server that ends: nobody has left, the command goes on without us.
+            if not (isinstance(error, ClientGone) and error.server_ends):
                 await session.abort()
-            raise
-        except BaseException:
-            await session.abort()
             raise
         await wire.tell({"exit": session.exit})
 

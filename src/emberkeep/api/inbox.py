@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from emberkeep.api.wire import Channel, Wire
-from emberkeep.base.aio import beside
+from emberkeep.api.wire import Channel, ClientGone, Wire
+from emberkeep.base.aio import beside, waited
 from emberkeep.domain.errors import Invalid
 
 LIMIT: Final = 256 * 1024  # bytes that wait for the guest before the client is not read any more
 STALLED_S: Final = 3.0
 _PIECE: Final = 32 * 1024
 _REPORTED: Final = 64 * 1024
+LINGER_S: Final = 5.0
 
 Act = Callable[[], Awaitable[None]]
 Take = Callable[[bytes], Awaitable[None]]
@@ -26,12 +27,19 @@ class Inbox:
     """
 
     def __init__(
-        self, wire: Wire, *, deliver: Take, steer: Take, stalled_s: float = STALLED_S
+        self,
+        wire: Wire,
+        *,
+        deliver: Take,
+        steer: Take,
+        stalled_s: float = STALLED_S,
+        linger_s: float = LINGER_S,
     ) -> None:
         self._wire = wire
         self._deliver = deliver  # called with b"" when the client has ended its way
         self._steer = steer
         self._stalled_s = stalled_s
+        self._linger_s = linger_s
         self._buffer = bytearray()
         self._closed = False
         self._aside: Act | None = None
@@ -44,21 +52,32 @@ class Inbox:
         self.ended = asyncio.Event()  # the client has ended its way, and the guest knows it
 
     async def run(self) -> None:
-        """Read until the client is gone; raises `ClientGone` then, and what the guest raises."""
+        """Read until the client is gone; raises `ClientGone` then, and what the guest raises.
+
+        What a client sent before it ended its way and left is handed on first, for some seconds.
+        """
         async with beside(self._hand_on(), self._report()):
-            while True:
-                channel, payload = await self._wire.receive()
-                if channel == Channel.CONTROL:
-                    await self._steer(payload)
-                elif channel == Channel.TO_GUEST:
-                    await self._put(payload)
-                else:
-                    raise Invalid(f"clients do not send on channel {channel}")
+            try:
+                await self._read()
+            except ClientGone:
+                if self._closed:
+                    await waited(self.ended, self._linger_s)
+                raise
 
     def aside(self, act: Act) -> None:
         """Do `act` before the next delivery; of several that wait the last one counts."""
         self._aside = act
         self._news.set()
+
+    async def _read(self) -> None:
+        while True:
+            channel, payload = await self._wire.receive()
+            if channel == Channel.CONTROL:
+                await self._steer(payload)
+            elif channel == Channel.TO_GUEST:
+                await self._put(payload)
+            else:
+                raise Invalid(f"clients do not send on channel {channel}")
 
     async def _put(self, payload: bytes) -> None:
         if self._closed:
@@ -106,4 +125,9 @@ class Inbox:
                     continue
             self._progress.clear()
             self._reported = self._taken
-            await self._wire.tell({"taken": self._taken})
+            try:
+                await self._wire.tell({"taken": self._taken})
+            except ClientGone:
+                # the reader meets it, too, behind what was sent before; unless it cannot read on
+                await asyncio.sleep(self._linger_s)
+                raise

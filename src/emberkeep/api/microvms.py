@@ -44,7 +44,7 @@ async def shutdown(call: Call[None, End]) -> Response:
     """Begin the end of the server; microVMs are suspended, or terminated if asked."""
     if call.context.shutdown is None:
         raise Unavailable("this server cannot be ended over its API")
-    await call.context.shutdown(call.body.microvms)
+    call.context.shutdown(call.body.microvms)
     return Response(status_code=202)
 
 

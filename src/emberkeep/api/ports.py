@@ -1,12 +1,13 @@
 """A TCP connection to a port in the guest, over a WebSocket."""
 
+from contextlib import suppress
 from typing import Final
 
 from starlette.websockets import WebSocket
 
 from emberkeep.api.context import context_of
 from emberkeep.api.inbox import Inbox, Take
-from emberkeep.api.wire import Channel, conversation
+from emberkeep.api.wire import Channel, ClientGone, Wire, conversation
 from emberkeep.base.aio import beside
 from emberkeep.domain.errors import Invalid
 from emberkeep.domain.ports import ByteStream
@@ -22,12 +23,17 @@ async def connect_port(socket: WebSocket) -> None:
         inbox = Inbox(wire, deliver=_sink(stream), steer=_no_control)
         try:
             async with beside(inbox.run()):
-                while data := await stream.read():
-                    await wire.send(Channel.FROM_GUEST, data)
-                await wire.send(Channel.FROM_GUEST, b"")
+                with suppress(ClientGone):  # the inbox meets it too, behind what was sent before
+                    await _outward(stream, wire)
                 await inbox.ended.wait()
         finally:
             stream.reset()  # after both ends it says nothing to the guest
+
+
+async def _outward(stream: ByteStream, wire: Wire) -> None:
+    while data := await stream.read():
+        await wire.send(Channel.FROM_GUEST, data)
+    await wire.send(Channel.FROM_GUEST, b"")
 
 
 def _sink(stream: ByteStream) -> Take:

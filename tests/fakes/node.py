@@ -1,0 +1,81 @@
+"""The node in memory: states change at once, every microVM has the same fake agent."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from emberkeep.domain.errors import EmberkeepError, NotFound, WrongState
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.domain.requests import ImageFacts, LaunchRequest
+from emberkeep.store.refs import meant
+from tests.fakes.agent import FakeAgent
+from tests.fakes.microvms import FakeMicroVMs
+from tests.fakes.values import microvm
+
+
+class FakeNode:
+    """`domain.ports.NodePort`; `refusal` is raised by every verb when it is set."""
+
+    def __init__(self) -> None:
+        self.microvms = FakeMicroVMs()
+        self.agent_of_all = FakeAgent()
+        self.launched: list[LaunchRequest] = []
+        self.refusal: EmberkeepError | Exception | None = None
+
+    async def launch(self, request: LaunchRequest) -> MicroVM:
+        self._may_refuse()
+        if request.image != "debian-12":
+            raise NotFound(f"no image {request.image!r}", hint="see: emberkeep images")
+        self.launched.append(request)
+        vm = microvm(len(self.launched), state=State.RUNNING)
+        given = {"name": request.name, "size": request.size}
+        vm = replace(vm, **{key: value for key, value in given.items() if value is not None})
+        await self.microvms.add(vm)
+        return vm
+
+    async def suspend(self, ref: str) -> MicroVM:
+        return await self._through(ref, State.SUSPENDING, State.SUSPENDED)
+
+    async def resume(self, ref: str) -> MicroVM:
+        return await self._through(ref, State.PENDING, State.RUNNING)
+
+    async def terminate(self, ref: str) -> MicroVM:
+        return await self._through(ref, State.TERMINATING, State.TERMINATED)
+
+    async def show(self, ref: str) -> MicroVM:
+        self._may_refuse()
+        return await self.microvms.find(ref)
+
+    async def list(self, *, everything: bool = False) -> list[MicroVM]:
+        self._may_refuse()
+        return await (self.microvms.all(since=0) if everything else self.microvms.live())
+
+    async def console(self, ref: str) -> bytes:
+        await self.show(ref)
+        return b"Linux version 6.1\xff\n"
+
+    async def images(self) -> Sequence[ImageFacts]:
+        return [ImageFacts(name="debian-12", digest="ab12", snapshots={"512m-1c": "s-1"})]
+
+    async def facts(self, ref: str) -> Mapping[str, object]:
+        return {"pid": 4711}
+
+    def agent(self, ref: str) -> FakeAgent:
+        vm = meant(ref, self.microvms._by_id.values())
+        if vm.state is not State.RUNNING:
+            raise WrongState(f"{vm.name} is {vm.state}", hint=f"emberkeep resume {vm.name}")
+        return self.agent_of_all
+
+    async def _through(self, ref: str, *states: State) -> MicroVM:
+        self._may_refuse()
+        vm = await self.microvms.find(ref)
+        revision = vm.revision
+        for state in states:
+            vm = vm.to(state)
+        if vm.state is State.TERMINATED:
+            vm = replace(vm, terminated_at=vm.created_at + 1)
+        await self.microvms.save(vm, expected_revision=revision)
+        return vm
+
+    def _may_refuse(self) -> None:
+        if self.refusal:
+            raise self.refusal
