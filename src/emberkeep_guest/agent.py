@@ -4,6 +4,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from emberkeep_guest.clock import Clock
 from emberkeep_guest.console import Console
 from emberkeep_guest.container import Workload
 from emberkeep_guest.enter import Place
@@ -27,12 +28,14 @@ class Agent:
         *,
         reaper: Reaper,
         console: Console,
+        clock: Clock,
     ) -> None:
         self.places = places
         self.workload = workload
         self.freezer = freezer
         self.reaper = reaper
         self.console = console
+        self.clock = clock
         self.discard = Discard()
         self.microvm_id = ""  # until the first launch
 

@@ -17,7 +17,7 @@ _ADDRESS: Final = re.compile(r"[0-9.]{7,15}|[0-9a-fA-F:.]{2,45}")  # never a nam
 _WITHIN: Final = 10.0
 
 
-async def connect(agent: Agent, call: Call) -> None:
+async def connect(_agent: Agent, call: Call) -> None:
     """Connect, and move bytes both ways; each direction ends by itself."""
     port = call.request.integer("port", least=1, most=65535)
     host = call.request.text("host", "")
@@ -35,7 +35,7 @@ async def _connected(hosts: tuple[str, ...], port: int) -> socket.socket:
     for host in hosts:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         connection = socket.socket(family, socket.SOCK_STREAM)
-        connection.setblocking(False)  # noqa: FBT003  its only parameter
+        connection.setblocking(False)
         try:
             async with asyncio.timeout(_WITHIN):
                 await asyncio.get_running_loop().sock_connect(connection, (host, port))

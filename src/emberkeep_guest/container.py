@@ -1,5 +1,8 @@
 """The workload: one container that `crun` makes once, and that everything else enters."""
 
+# pathlib would be one more import, and most of these are files of the kernel.
+# ruff: noqa: PTH103, PTH123
+
 import asyncio
 import json
 import os
@@ -57,8 +60,7 @@ async def start(places: Places, reaper: Reaper, console: Console) -> Workload:
         bounds=_bounds(_enable_controllers(places.cgroups)),
     )  # fmt: skip
     os.makedirs(places.bundle, exist_ok=True)
-    with open(f"{places.bundle}/config.json", "w") as file:  # noqa: ASYNC230  a tmpfs
-        json.dump(config, file)
+    _write_config(f"{places.bundle}/config.json", config)
     pid = await _run(places, reaper, console, login)
     pidfd = os.pidfd_open(pid)
     procs = os.open(f"{places.cgroup}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
@@ -109,6 +111,11 @@ def _read_config(path: str) -> dict[str, Any]:
     return config
 
 
+def _write_config(path: str, config: dict[str, Any]) -> None:
+    with open(path, "w") as file:
+        json.dump(config, file)
+
+
 def _enable_controllers(cgroups: str) -> list[str]:
     """Switch on the controllers that there are; return them."""
     with open(f"{cgroups}/cgroup.controllers") as file:
@@ -144,7 +151,7 @@ async def _run(places: Places, reaper: Reaper, console: Console, login: Login) -
     ]  # fmt: skip
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        crun = os.posix_spawn(
+        crun = os.posix_spawn(  # noqa: ASYNC221  it does not wait for the process
             argv[0], argv, {"PATH": os.defpath},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, null, 0),

@@ -11,15 +11,18 @@ from emberkeep_guest.errors import os_failure
 from emberkeep_guest.fdio import CHUNK
 from emberkeep_guest.files import make_parents
 from emberkeep_guest.messages import send_message
-from emberkeep_guest.request import Request
 from emberkeep_guest.session import Stream
 
 _NEW_MODE: Final = 0o644
+_EVERYTHING: Final = 2**63 - 1
+_MOST_OF_PROC: Final = 64 << 20
 
 
 async def read(agent: Agent, call: Call) -> None:
     """Send a regular file, or a part of it, as it is now."""
     path, stream = call.request.path(), call.stream
+    offset = call.request.integer("offset", 0)
+    length = call.request.integer("length", _EVERYTHING)
     with paths.opened(agent.root, path, os.O_PATH) as place:
         found = os.fstat(place)
         paths.must_be_regular(found, path)
@@ -28,10 +31,12 @@ async def read(agent: Agent, call: Call) -> None:
         except OSError as error:
             raise os_failure(error, path) from None
     try:
-        os.lseek(fd, call.request.integer("offset", 0), os.SEEK_SET)
+        os.lseek(fd, offset, os.SEEK_SET)
         facts = {"size": found.st_size, "mode": found.st_mode & 0o7777, "mtime": found.st_mtime}
         await send_message(stream, {"ok": True, **facts})
-        await _send(fd, _part(call.request, found), stream)
+        # Files of proc say that they are empty.
+        there = max(found.st_size - offset, 0) if found.st_size else _MOST_OF_PROC
+        await _send(fd, min(length, there), stream)
     finally:
         os.close(fd)
     await stream.write_eof()
@@ -59,13 +64,6 @@ async def write(agent: Agent, call: Call) -> dict[str, Any]:
         except OSError as error:
             raise os_failure(error, path) from None
     return {"size": size}
-
-
-def _part(request: Request, found: os.stat_result) -> int:
-    """Return how many bytes to send at most; files of proc say that they are empty."""
-    length = request.integer("length") if request.has("length") else None
-    there = max(found.st_size - request.integer("offset", 0), 0) if found.st_size else CHUNK * 1024
-    return there if length is None else min(length, there)
 
 
 async def _send(fd: int, size: int, stream: Stream) -> None:
@@ -139,7 +137,7 @@ class _Draft:
         fd = os.open(self._name, flags | os.O_TRUNC, dir_fd=self._directory)
         try:
             os.lseek(self._fd, 0, os.SEEK_SET)
-            while os.sendfile(fd, self._fd, None, CHUNK):
+            while os.sendfile(fd, self._fd, None, CHUNK):  # noqa: ASYNC110  in turns
                 await asyncio.sleep(0)
         finally:
             os.close(fd)

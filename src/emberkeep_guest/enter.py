@@ -17,6 +17,7 @@ from emberkeep_guest.users import Login
 
 _ENTERED: Final = libc.CLONE_NEWNS | libc.CLONE_NEWIPC | libc.CLONE_NEWCGROUP
 _FAILED: Final = 125
+OPEN_FILES: Final = (1024, 1024)
 
 
 class Place:
@@ -126,17 +127,15 @@ def _defaults(place: Place) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, OPEN_FILES)
 
 
-OPEN_FILES: Final = (1024, 1024)
-
-
 def _execve(command: Command) -> None:
     name = command.argv[0]
     if b"/" in name:
-        os.execve(name, command.argv, command.env)
+        os.execve(name, command.argv, command.env)  # noqa: S606  that is the point
     denied: OSError | None = None
     for directory in command.env.get(b"PATH", b"").split(b":"):
         try:
-            os.execve((directory or b".") + b"/" + name, command.argv, command.env)
+            path = (directory or b".") + b"/" + name
+            os.execve(path, command.argv, command.env)  # noqa: S606
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError as error:

@@ -21,6 +21,7 @@ from emberkeep_guest.messages import (
     send_frame,
     send_message,
 )
+from emberkeep_guest.oci import PATH
 from emberkeep_guest.process import Output, Process, Stdio
 from emberkeep_guest.request import Request
 from emberkeep_guest.session import SessionClosed, Stream, StreamReset
@@ -29,7 +30,6 @@ _MOST_SIDE: Final = 1000  # rows or columns of a terminal
 _MOST_SIGNAL: Final = 64
 _STDIN_WAITING: Final = 256 * 1024  # bytes a command has not read yet and we hold
 _GLANCE: Final = 0.5  # how often a blocked input looks whether its client is still there
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 async def execute(agent: Agent, call: Call) -> None:
@@ -78,7 +78,7 @@ def _command(agent: Agent, request: Request, login: users.Login, *, terminal: bo
     argv = request.texts("argv")
     if not argv or not argv[0]:
         raise OperationFailed("invalid", "argv: no command")
-    env = {"PATH": _PATH, "HOME": login.home, "HOSTNAME": socket.gethostname()}
+    env = {"PATH": PATH, "HOME": login.home, "HOSTNAME": socket.gethostname()}
     if terminal:
         env["TERM"] = "xterm"
     env |= agent.workload.env

@@ -7,7 +7,7 @@ import stat as st
 from contextlib import suppress
 from typing import Any, Final
 
-from emberkeep_guest import libc, paths, worker
+from emberkeep_guest import paths, worker
 from emberkeep_guest.agent import Agent, Call
 from emberkeep_guest.errors import OperationFailed, os_failure
 
@@ -28,20 +28,20 @@ async def stat(agent: Agent, call: Call) -> dict[str, Any]:
 
 async def list_(agent: Agent, call: Call) -> dict[str, Any]:
     """Describe what is in a directory, as far as it fits a message."""
-    entries = []
+    entries: list[dict[str, Any]] = []
     size = 0
     truncated = False
-    with paths.opened(agent.root, call.request.path(), os.O_RDONLY | os.O_DIRECTORY) as directory:
-        with os.scandir(directory) as found:
-            for item in found:
-                entry = _described(directory, item)
-                if entry is None:
-                    continue
-                size += _ENTRY_BYTES + len(json.dumps([item.name, entry.get("target")]))
-                truncated = len(entries) >= _MOST_ENTRIES or size > _MOST_BYTES
-                if truncated:
-                    break
-                entries.append(entry)
+    path, flags = call.request.path(), os.O_RDONLY | os.O_DIRECTORY
+    with paths.opened(agent.root, path, flags) as directory, os.scandir(directory) as found:
+        for item in found:
+            entry = _described(directory, item)
+            if entry is None:
+                continue
+            size += _ENTRY_BYTES + len(json.dumps([item.name, entry.get("target")]))
+            truncated = len(entries) >= _MOST_ENTRIES or size > _MOST_BYTES
+            if truncated:
+                break
+            entries.append(entry)
     entries.sort(key=lambda entry: str(entry["name"]))
     return {"entries": entries, "truncated": truncated}
 
@@ -72,10 +72,10 @@ def make_parents(root: int, path: str, mode: int = 0o755) -> None:
             missing.append(path)
             path = paths.split(path)[0]
     for place in reversed(missing):
-        with paths.parent(root, place) as (directory, name), suppress(FileExistsError):
-            with _about(place):
-                os.mkdir(name, dir_fd=directory)
-                os.chmod(name, mode, dir_fd=directory)
+        somebody_faster = suppress(FileExistsError)
+        with paths.parent(root, place) as (directory, name), _about(place), somebody_faster:
+            os.mkdir(name, dir_fd=directory)
+            os.chmod(name, mode, dir_fd=directory)
 
 
 async def remove(agent: Agent, call: Call) -> dict[str, Any]:
@@ -95,9 +95,9 @@ async def remove(agent: Agent, call: Call) -> dict[str, Any]:
 async def move(agent: Agent, call: Call) -> dict[str, Any]:
     """Rename; what is at the new place is replaced as rename(2) does."""
     path, to = call.request.path(), call.request.path("to")
-    with paths.parent(agent.root, path) as (source, name):
-        with paths.parent(agent.root, to) as (target, new), _about(path):
-            os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+    source, target = paths.parent(agent.root, path), paths.parent(agent.root, to)
+    with source as (old, name), target as (new, new_name), _about(path):
+        os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
     return {}
 
 

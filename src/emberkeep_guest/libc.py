@@ -60,8 +60,9 @@ def open_in_root(root: int, path: str | bytes, flags: int, mode: int = 0) -> int
     if b"\0" in name:
         raise OSError(errno.EINVAL, "a path with a zero byte")
     how = _OpenHow(flags | os.O_CLOEXEC, mode, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    fd = -1
     for _ in range(_RACES):
-        fd: int = _libc.syscall(
+        fd = _libc.syscall(
             ctypes.c_long(_SYS_OPENAT2),
             ctypes.c_int(root),
             ctypes.c_char_p(name),

@@ -5,7 +5,7 @@ import binascii
 import os
 from typing import Any, Final
 
-from emberkeep_guest import clock, entropy, identity, sockets
+from emberkeep_guest import entropy, identity, sockets
 from emberkeep_guest.agent import Agent, Call
 from emberkeep_guest.errors import OperationFailed
 from emberkeep_guest.messages import send_message
@@ -15,7 +15,7 @@ _LEAST_ENTROPY: Final = 64
 _MOST_ENTROPY: Final = 4096
 
 
-async def status(agent: Agent, call: Call) -> dict[str, Any]:
+async def status(agent: Agent, _call: Call) -> dict[str, Any]:
     """Say who and how we are."""
     ended = agent.workload.status
     frozen = agent.freezer.frozen
@@ -48,7 +48,7 @@ async def wake(agent: Agent, call: Call) -> dict[str, Any]:
     if not _LEAST_ENTROPY <= len(fresh) <= _MOST_ENTROPY:
         raise OperationFailed("invalid", f"entropy: {len(fresh)} bytes")
     new = identity.Identity(request.within("identity")) if request.has("identity") else None
-    clock.set_wall(request.integer("wall_ns"))
+    agent.clock.set_wall(request.integer("wall_ns"))
     entropy.add(fresh)
     if new is not None:
         identity.assume(new, agent.places.own)
@@ -59,17 +59,17 @@ async def wake(agent: Agent, call: Call) -> dict[str, Any]:
 
 async def thaw(agent: Agent, call: Call) -> dict[str, Any]:
     """Set the clock once more, now that the way here is warm, and let the workload go on."""
-    clock.set_wall(call.request.integer("wall_ns"))
+    agent.clock.set_wall(call.request.integer("wall_ns"))
     if agent.freezer.frozen:
         agent.freezer.thaw()
-    return {"wall_ns": clock.read()["wall_ns"]}
+    return {"wall_ns": agent.clock.read()["wall_ns"]}
 
 
 async def set_clock(agent: Agent, call: Call) -> dict[str, Any]:
     """Set the clock if told to, and say what it shows."""
     if call.request.has("wall_ns"):
-        clock.set_wall(call.request.integer("wall_ns"))
-    return {**clock.read()}
+        agent.clock.set_wall(call.request.integer("wall_ns"))
+    return dict(agent.clock.read())
 
 
 def exit_code(status: int) -> int:

@@ -11,6 +11,7 @@ from emberkeep_guest.enter import OPEN_FILES
 from emberkeep_guest.users import Login
 
 INIT: Final = "/.emberkeep/init"
+PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _MASKED: Final = (
     "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys",
@@ -19,6 +20,7 @@ _MASKED: Final = (
 )  # fmt: skip
 _READ_ONLY: Final = (
     "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+    "/proc/sys/kernel/random/boot_id",  # again: what is mounted below /proc/sys is not covered
 )  # fmt: skip
 _ANY: Final = -1
 _DEVICES: Final = (  # (type, major, minor, access)
@@ -63,7 +65,7 @@ class Bounds:
 
 def configuration(
     main: Main, login: Login, *, root: str, own: str, init: str, bounds: Bounds
-) -> dict[str, Any]:  # noqa: E501, PLR0913  each is a different thing
+) -> dict[str, Any]:
     """Return `config.json` of the container."""
     return {
         "ociVersion": "1.0.0",
@@ -85,11 +87,12 @@ def _process(main: Main, login: Login) -> dict[str, Any]:
     names = capabilities.names(main.mask)
     held = names if login.uid == 0 else []
     soft, hard = OPEN_FILES
+    env = {"PATH": PATH, "HOME": login.home, **main.env}
     return {
         "terminal": False,
         "user": {"uid": login.uid, "gid": login.gid, "additionalGids": login.groups},
         "args": main.argv or [INIT, "-P"],
-        "env": [f"{name}={value}" for name, value in main.env.items()],
+        "env": [f"{name}={value}" for name, value in env.items()],
         "cwd": main.cwd,
         "capabilities": {
             "bounding": names, "permitted": held, "effective": held,

@@ -4,6 +4,9 @@ While no host is connected the port always polls as hung up, so it is watched by
 its own, nested in the event loop's.
 """
 
+# pathlib would be one more import, and most of these are files of the kernel.
+# ruff: noqa: PTH123, PTH208
+
 import asyncio
 import os
 import select

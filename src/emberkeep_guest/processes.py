@@ -1,5 +1,8 @@
 """Operations `processes` and `signal`: what runs in the container."""
 
+# pathlib would be one more import, and most of these are files of the kernel.
+# ruff: noqa: PTH123
+
 import asyncio
 import os
 import signal as signals
@@ -18,7 +21,7 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _INNER: Final = 2  # the word of the line NSpid that holds the pid in the container
 
 
-async def processes(agent: Agent, call: Call) -> dict[str, Any]:
+async def processes(agent: Agent, _call: Call) -> dict[str, Any]:
     """List the processes of the container."""
     names = users.names(agent.root)
     found = []

@@ -100,10 +100,7 @@ async def _answer(agent: Agent, session: Session, stream: Stream) -> None:
     try:
         try:
             request = Request(await receive_message(stream))
-            operation = OPERATIONS.get(request.op)
-            if operation is None:
-                raise OperationFailed("invalid", f"no such operation: {request.op[:40]!r}")
-            reply = await operation(agent, Call(session, stream, request))
+            reply = await _operation(request.op)(agent, Call(session, stream, request))
         except StreamReset:
             return
         except Exception as error:  # noqa: BLE001  the agent survives every operation
@@ -114,6 +111,13 @@ async def _answer(agent: Agent, session: Session, stream: Stream) -> None:
         await stream.close()
     except (StreamReset, RuntimeError):
         stream.reset()
+
+
+def _operation(name: str) -> Operation:
+    operation = OPERATIONS.get(name)
+    if operation is None:
+        raise OperationFailed("invalid", f"no such operation: {name[:40]!r}")
+    return operation
 
 
 async def _fail(agent: Agent, stream: Stream, error: Exception) -> None:

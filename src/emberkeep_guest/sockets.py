@@ -20,6 +20,7 @@ _DESTINATION: Final = slice(20, 36)  # in the 48 bytes that name a socket
 _LISTEN: Final = 10
 _TIME_WAIT: Final = 6
 _STATES: Final = 0xFFF & ~(1 << _LISTEN) & ~(1 << _TIME_WAIT)
+_LOOPBACK_NET: Final = 127
 _PATIENCE: Final = 1.0
 
 
@@ -52,7 +53,7 @@ def _connections(netlink: socket.socket, family: int) -> Iterator[bytes]:
 def is_loopback(family: int, address: bytes) -> bool:
     """Whether the 16 bytes are an address of the VM's own loopback."""
     if family == socket.AF_INET:
-        return address[0] == 127
+        return address[0] == _LOOPBACK_NET
     mapped = bytes(10) + b"\xff\xff\x7f"
     return address.startswith(mapped) or address == bytes(15) + b"\1"
 

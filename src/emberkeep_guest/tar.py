@@ -1,5 +1,8 @@
 """Packs and unpacks archives; runs in a worker, so it may block and meet anything."""
 
+# pathlib would be one more import, and most of these are files of the kernel.
+# ruff: noqa: PTH108, PTH208
+
 import os
 import stat
 import tarfile
@@ -21,13 +24,13 @@ def pack(path: str, fd: int) -> None:
     """Write a directory's contents, or one file, to `fd`; other file systems are left out."""
     found = os.lstat(path)
     name = "." if stat.S_ISDIR(found.st_mode) else path.rstrip("/").rpartition("/")[2]
-    with os.fdopen(fd, "wb", _BUFFER) as out:
-        with tarfile.open(
-            fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER
-        ) as tar:
-            for place, label in _walk(path, name, found.st_dev):
-                _add(tar, place, label)
-                tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+    with (
+        os.fdopen(fd, "wb", _BUFFER) as out,
+        tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER) as tar,
+    ):
+        for place, label in _walk(path, name, found.st_dev):
+            _add(tar, place, label)
+            tar.members = []  # type: ignore[attr-defined]  # it would keep them all
 
 
 def unpack(path: str, fd: int) -> dict[str, Any]:
@@ -93,7 +96,7 @@ class _Padded:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def read(self, size: int, /) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         return self._file.read(size).ljust(size, b"\0")
 
 

@@ -24,9 +24,7 @@ def opened(root: int, uid: int, rows: int, cols: int) -> tuple[int, int]:
         root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
     )
     try:
-        found = os.fstat(master)
-        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _PTMX:
-            raise OperationFailed("invalid", "/dev/pts/ptmx of the container is something else")
+        _must_be_ptmx(master)
         fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
         resize(master, rows, cols)
         slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
@@ -55,6 +53,12 @@ def end_of_input(master: int) -> bytes:
         return _END_OF_FILE
     character = attributes[6][termios.VEOF]
     return character if isinstance(character, bytes) else _END_OF_FILE
+
+
+def _must_be_ptmx(fd: int) -> None:
+    found = os.fstat(fd)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _PTMX:
+        raise OperationFailed("invalid", "/dev/pts/ptmx of the container is something else")
 
 
 def is_hangup(error: OSError) -> bool:

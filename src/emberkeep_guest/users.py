@@ -9,6 +9,7 @@ from emberkeep_guest.errors import OperationFailed
 
 _MOST: Final = 1 << 20  # of such a file
 _LAST_ID: Final = 2**32 - 2
+_DIGITS: Final = 10
 _NAME, _UID, _GID, _HOME = 0, 2, 3, 5  # fields of passwd
 _GROUP_ID, _MEMBERS = 2, 3  # fields of group
 
@@ -75,7 +76,7 @@ def _memberships(entries: list[list[str]], name: str) -> list[int]:
 
 
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= _LAST_ID
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS and int(text) <= _LAST_ID
 
 
 def _lines(root: int, path: str, fields: int) -> list[list[str]]:

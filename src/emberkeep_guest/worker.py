@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from emberkeep_guest import enter, fdio, libc
 from emberkeep_guest.agent import Agent
-from emberkeep_guest.errors import ErrorKind, OperationFailed, failure_of
+from emberkeep_guest.errors import OperationFailed, failure_of
 from emberkeep_guest.fdio import CHUNK
+from emberkeep_guest.messages import ErrorKind
 from emberkeep_guest.session import Stream
 from emberkeep_guest.users import Login
 

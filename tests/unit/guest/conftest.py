@@ -1,12 +1,14 @@
 """A house: the agent with a real container, in namespaces of this machine."""
 
+import asyncio
 import json
 import os
 import shutil
 import socket
-import subprocess
+import subprocess  # noqa: TID251  these namespaces are the fixture
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 
 from emberkeep_guest.hello import greet
 from emberkeep_guest.messages import receive_frame, receive_message, send_frame, send_message
-from emberkeep_guest.session import Session, Stream
+from emberkeep_guest.session import Session, Stream, StreamReset
 from tests.unit.guest.inside import SocketTransport
 
 SOURCES = Path(__file__).parents[3]
@@ -58,11 +60,11 @@ class Client:
 
     async def run(self, *argv: str, stdin: bytes | None = None, **fields: Any) -> "Ended":
         stream, _ = await self.exec(*argv, stdin=stdin is not None, **fields)
-        if stdin is not None:
-            for at in range(0, len(stdin), 32000):
-                await send_frame(stream, 1, stdin[at : at + 32000])
-            await send_frame(stream, 1)
-        return await ended(stream)
+        async with asyncio.TaskGroup() as group:
+            if stdin is not None:
+                group.create_task(_feed(stream, stdin))
+            result = group.create_task(ended(stream))
+        return result.result()
 
     async def write(self, path: str, data: bytes, **fields: Any) -> int:
         stream, _ = await self.open("write", path=path, **fields)
@@ -74,6 +76,13 @@ class Client:
     async def read(self, path: str, **fields: Any) -> bytes:
         stream, _ = await self.open("read", path=path, **fields)
         return await everything(stream)
+
+
+async def _feed(stream: Stream, data: bytes) -> None:
+    with suppress(StreamReset):
+        for at in range(0, len(data), 32000):
+            await send_frame(stream, 1, data[at : at + 32000])
+        await send_frame(stream, 1)
 
 
 class Ended:
@@ -116,8 +125,6 @@ class House:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        import asyncio
-
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self._path)
         connection.setblocking(False)
@@ -153,18 +160,19 @@ def built(config: dict[str, Any] | None = None) -> Iterator[House]:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(f"{home}/port")
         listener.listen()
-        os.mkdir(f"{home}/in")
+        Path(f"{home}/in").mkdir()
         cgroup = cgroups / Path(home).name
         cgroup.mkdir()
         process = subprocess.Popen(
             [
-                "sh", "-c", f"echo 0 > {cgroup}/cgroup.procs; exec \"$@\"", "sh",
+                "sh", "-c", f'echo 0 > {cgroup}/cgroup.procs; exec "$@"', "sh",
                 "unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts",
-                "--net", "--cgroup", "--mount-proc", sys.executable, "-m", "tests.unit.guest.inside",
-                f"{home}/in", json.dumps(config) if config else "",
+                "--net", "--cgroup", "--mount-proc", sys.executable, "-m",
+                "tests.unit.guest.inside", f"{home}/in", json.dumps(config) if config else "",
             ],
             stdin=listener, stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": f"{SOURCES}/src:{SOURCES}"}, cwd=SOURCES,
+            env={**os.environ, "PYTHONPATH": f"{SOURCES}/src:{SOURCES}"},  # noqa: TID251
+            cwd=SOURCES,
         )  # fmt: skip
         try:
             assert process.stdout
@@ -191,8 +199,6 @@ def _remove(cgroup: Path) -> None:
                 with suppress(OSError):
                     path.rmdir()
                     break
-                import time
-
                 time.sleep(0.02)
 
 

@@ -3,14 +3,17 @@
 Started by `conftest.house` as PID 1 of a PID namespace; everything ends with it.
 """
 
+# ruff: noqa: ASYNC230, BLE001, PTH101, PTH123, S103, T201, TID251
+
 import asyncio
 import os
 import socket
 import subprocess
 import sys
 
-from emberkeep_guest import container, identity, init, libc
+from emberkeep_guest import container, init
 from emberkeep_guest.agent import Agent
+from emberkeep_guest.clock import Clock
 from emberkeep_guest.console import Console
 from emberkeep_guest.freezer import Freezer
 from emberkeep_guest.places import Places
@@ -49,6 +52,20 @@ os.execv("/usr/bin/crun", sys.argv)
 """
 
 
+class OwnClock(Clock):
+    """A wall clock of its own: the real one is the machine's."""
+
+    def __init__(self) -> None:
+        self._ahead = 0
+
+    def set_wall(self, wall_ns: int) -> None:
+        self._ahead = wall_ns - super().read()["wall_ns"]
+
+    def read(self) -> dict[str, int]:
+        now = super().read()
+        return {**now, "wall_ns": now["wall_ns"] + self._ahead}
+
+
 def build(home: str, config: str) -> Places:
     """Make the file systems that the initramfs would have made."""
     shell = f"""
@@ -56,6 +73,7 @@ def build(home: str, config: str) -> Places:
         mount --make-rprivate /
         mount -t tmpfs house {home}
         mkdir {home}/upper {home}/work {home}/root {home}/own {home}/bundle
+        mount -t tmpfs -o size=1m,mode=755 own {home}/own
         mount -t overlay -o lowerdir=/,upperdir={home}/upper,workdir={home}/work o {home}/root
         umount -R /sys/fs/cgroup
         mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -63,6 +81,7 @@ def build(home: str, config: str) -> Places:
         echo 1 > /sys/fs/cgroup/agent/cgroup.procs
         : > {home}/console
         hostname emberkeep
+        ip address add 10.9.9.1/32 dev lo
     """
     subprocess.run(["sh", "-c", shell], check=True)
     if config:
@@ -95,7 +114,7 @@ async def run(places: Places, listener: socket.socket) -> None:
             sys.stderr.write(file.read())
         raise
     freezer = Freezer(places.cgroup)
-    agent = Agent(places, workload, freezer, reaper=reaper, console=console)
+    agent = Agent(places, workload, freezer, reaper=reaper, console=console, clock=OwnClock())
     container.confine_agent(workload)
     print("ready", flush=True)
     while True:
@@ -117,8 +136,6 @@ def main() -> None:
     init._loopback_up()
     asyncio.run(run(places, listener))
 
-
-__all__ = ["identity", "libc", "main"]
 
 if __name__ == "__main__":
     main()
