@@ -23,7 +23,28 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NOT_FOUND: Final = 127  # as a shell says it
-_THROUGH: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+class Trailing(click.Command):
+    """A command line that ends with another one, whose options are not ours.
+
+    Ours may stand anywhere before a "--" that comes right behind the name; without it, whatever
+    follows the name is the other command.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find out where the other command begins."""
+        ctx.allow_interspersed_args = "--" in args and self._names_only(
+            ctx, args[: args.index("--")]
+        )
+        return super().parse_args(ctx, args)
+
+    def _names_only(self, ctx: click.Context, words: list[str]) -> bool:
+        try:
+            found, _, _ = self.make_parser(ctx).parse_args(list(words))
+        except click.UsageError:
+            return False
+        return not isinstance(found.get("argv"), tuple)  # click's own mark for "none given"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +75,7 @@ def _command_options(function: F) -> F:
     return function
 
 
-@click.command(
-    short_help="Launch a microVM, run a command, terminate it.", context_settings=_THROUGH
-)
+@click.command(short_help="Launch a microVM, run a command, terminate it.", cls=Trailing)
 @click.option("--memory", metavar="SIZE", help='MiB, or such as "2 GiB".')
 @click.option("--vcpus", type=int, help="1 to 16.")
 @_command_options
@@ -91,7 +110,7 @@ def run(
     _finish(main)
 
 
-@click.command("exec", short_help="Run a command in a microVM.", context_settings=_THROUGH)
+@click.command("exec", short_help="Run a command in a microVM.", cls=Trailing)
 @click.option("-i", "--interactive", is_flag=True, help="Hand standard input on.")
 @_command_options
 @click.argument("ref", metavar="MICROVM")

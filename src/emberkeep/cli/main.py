@@ -34,7 +34,6 @@ COMMANDS: Final[Mapping[str, str]] = {
     "port-forward": "emberkeep.cli.ports:port_forward",
 }
 ALIASES: Final[Mapping[str, str]] = {"processes": "top", "rm": "terminate"}
-_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE, as a shell says it
 
 
 class Commands(click.Group):
@@ -89,9 +88,9 @@ def _run(args: Sequence[str] | None, options: Options) -> int:
         return wrong.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
+    except BrokenPipeError:  # click ends with 1 for those it meets; so do we
         sys.stdout = None  # or it would be flushed, and fail, at exit
-        return _BROKEN_PIPE
+        return 1
     except Exception as error:  # noqa: BLE001  the CLI's main is one of the three places for it
         return _report(error, options)
     return status if isinstance(status, int) else 0

@@ -110,6 +110,8 @@ def run_until_done(main: Callable[[Interrupts], Awaitable[int]]) -> int:
 
     try:
         return asyncio.run(run())
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE  # whoever read our output has left
     except asyncio.CancelledError:
         return 128 + (ended_by or [signal.SIGINT])[0]
 

@@ -39,25 +39,27 @@ class LocalExec:
         self._process = process
         self._request = request
         self._master = master
+        self._timed_out = False
         self._out: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue(16)
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
-        timed_out = False
-        async with asyncio.TaskGroup() as group:
-            if self._master >= 0:
-                group.create_task(self._read_master())
-            else:
-                for channel, stream in ((2, self._process.stdout), (3, self._process.stderr)):
-                    group.create_task(self._read(channel, stream))
-            watch = group.create_task(self._limit())
-            for _ in range(1 if self._master >= 0 else 2):
+        start = asyncio.get_running_loop().create_task
+        watch = start(self._limit())
+        if self._master >= 0:
+            readers = [start(self._read_master())]
+        else:
+            streams = ((2, self._process.stdout), (3, self._process.stderr))
+            readers = [start(self._read(*one)) for one in streams]
+        try:
+            for _ in readers:
                 while (piece := await self._out.get()) is not None:
                     yield piece
             await self._process.wait()
-            timed_out = watch.done()
-            watch.cancel()
+        finally:
+            for task in (*readers, watch):
+                task.cancel()
         code = self._process.returncode or 0
-        self.exit = How(None, -code, timed_out) if code < 0 else How(code)
+        self.exit = How(None, -code, self._timed_out) if code < 0 else How(code)
 
     async def _read(self, channel: int, stream: asyncio.StreamReader) -> None:
         while data := await stream.read(32768):
@@ -72,6 +74,7 @@ class LocalExec:
 
     async def _limit(self) -> None:
         await asyncio.sleep(self._request.timeout_s or 3600)
+        self._timed_out = True
         self._kill(signal.SIGKILL)
 
     async def write_stdin(self, data: bytes) -> None:
@@ -94,6 +97,7 @@ class LocalExec:
 
     async def abort(self) -> None:
         self._kill(signal.SIGKILL)
+        self._process._transport.close()
 
     def _kill(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

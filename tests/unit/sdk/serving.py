@@ -38,10 +38,7 @@ def serving(root: Path) -> Iterator[Serving]:
     node = LocalNode(root)
     ended: list[str] = []
 
-    async def shutdown(fate: str) -> None:
-        ended.append(fate)
-
-    app = build_app(node, Key(), "0.1.0", shutdown=shutdown)
+    app = build_app(node, Key(), "0.1.0", shutdown=ended.append)
     options = {**SERVER_OPTIONS, "log_level": "warning", "lifespan": "off"}
     server = uvicorn.Server(uvicorn.Config(app, **options))
     listener = socket.create_server(("127.0.0.1", 0))

@@ -167,7 +167,7 @@ def test_a_running_command_is_steered(vm: MicroVM):
         [
             "sh",
             "-c",
-            "read line; echo got $line; trap 'exit 9' INT; sleep 60 >/dev/null 2>&1 & wait",
+            "trap 'exit 9' INT; read line; echo got $line; sleep 60 >/dev/null 2>&1 & wait",
         ]
     ) as it:
         it.write(b"this\n")
