@@ -31,7 +31,6 @@ _MEANINGS: Final[tuple[tuple[tuple[str, ...], type[EmberkeepError], str], ...]] 
 )  # fmt: skip
 
 _KEPT_LINES = 60
-_GRACE_S = 5
 
 
 class Stopped(Exception):
@@ -86,10 +85,7 @@ class Commands:
             self._stopped = True
             running = tuple(self._running)
         for process in running:
-            process.terminate()
-            timer = threading.Timer(_GRACE_S, _kill, [process])
-            timer.daemon = True
-            timer.start()
+            _kill(process)
 
     @contextmanager
     def _process(
@@ -133,9 +129,9 @@ def _started(
     argv: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None, *, errors_to: int
 ) -> subprocess.Popen[bytes]:
     try:
-        # setpriv: the tool ends with us even if we are killed; mmdebstrap then cleans up
+        # setpriv: the tool ends with us even if we are killed
         return subprocess.Popen(  # noqa: S603  no shell, arguments of our own making
-            ["setpriv", "--pdeathsig", "TERM", "--", *argv],  # noqa: S607  found by PATH
+            ["setpriv", "--pdeathsig", "KILL", "--", *argv],  # noqa: S607  found by PATH
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors_to,
@@ -177,12 +173,8 @@ def _output(process: subprocess.Popen[bytes]) -> IO[bytes]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            process.wait()
+        _kill(process)
+        process.wait()
     _output(process).close()
 
 

@@ -1,6 +1,5 @@
 """The base image: a Debian 12 root file system with Python, small but what people expect of one."""
 
-import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -53,8 +52,9 @@ def mmdebstrap_argv(
     # without it the system is merged by a package that brings 50 MB of Perl
     merged = [f"--hook-dir={_MERGED_USR}"] if _MERGED_USR.is_dir() else []
     return [
-        "mmdebstrap", "--variant=minbase", "--architectures=amd64", "--format=tar",
-        f"--mode={'root' if os.geteuid() == 0 else 'unshare'}", f"--keyring={KEYRING}",
+        # without root, it is root of a user namespace that is made around it
+        "mmdebstrap", "--mode=root", "--variant=minbase", "--architectures=amd64",
+        "--format=tar", f"--keyring={KEYRING}",
         f"--include={','.join(PACKAGES)}",
         *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
         *(f"--aptopt={option}" for option in apt_options),
@@ -72,14 +72,16 @@ def make(bench: Bench, mirror: Mirror, *, certificates: Path | None, inputs: str
         if text.startswith("I: ") and (done := phase(text)):
             bench.note(_HOOK.sub("finishing", text[3:]), done)
 
-    with rooms.room(commands, scratch) as room:
-        commands.run(
-            [*rooms.OWN_MOUNTS, *mmdebstrap_argv(
-                tar, mirror, certificates=certificates, apt_options=host_proxies(commands)
-            )],
-            env={"SOURCE_DATE_EPOCH": str(erofs.EPOCH), "TMPDIR": str(room)},
-            line=line,
-        )  # fmt: skip
+    room = scratch / "mmdebstrap"
+    room.mkdir()
+    proxies = host_proxies(commands)
+    commands.run(
+        rooms.contained(
+            mmdebstrap_argv(tar, mirror, certificates=certificates, apt_options=proxies)
+        ),
+        env={"SOURCE_DATE_EPOCH": str(erofs.EPOCH), "TMPDIR": str(room)},
+        line=line,
+    )
     bench.note("packing", 0.95)
     _pack(commands, tar, image, inputs=inputs)
     return image
@@ -104,6 +106,6 @@ def _pack(commands: Commands, tar: Path, image: Path, *, inputs: str) -> None:
     mkfs = erofs.mkfs_argv(str(image), str(root), inputs=inputs, all_root=False)
     steps = (["mkdir", str(root)], unpack, mkfs, ["rm", "-rf", str(root)])
     commands.run(
-        rooms.as_owner_of_all(["sh", "-ec", "\n".join(shlex.join(step) for step in steps)]),
+        rooms.contained(["sh", "-ec", "\n".join(shlex.join(step) for step in steps)]),
         env={"SOURCE_DATE_EPOCH": str(erofs.EPOCH)},
     )

@@ -1,53 +1,43 @@
-"""Places for trees with files of many owners, and how to be rid of them without being root."""
+"""Places for trees with files of many owners, and tools that end together with all they started."""
 
+import errno
 import os
 import shutil
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from emberkeep.artifacts.command import Commands
-from emberkeep.domain.errors import Unavailable
 
-# mounts made by a tool of root's end with it, and are never seen from outside
-OWN_MOUNTS: Final = (
-    ("unshare", "--mount", "--propagation", "private", "--") if os.geteuid() == 0 else ()
-)
-_SHARED: Final = Path("/var/tmp")  # noqa: S108  the room in it is made safely
+_TRIES: Final = 20
+_PAUSE_S: Final = 0.1
 
 
-def as_owner_of_all(argv: Sequence[str]) -> list[str]:
-    """Return the command that runs `argv` as root, or as root of the caller's subordinate ids."""
-    if os.geteuid() == 0:
-        return list(argv)
-    return ["unshare", "--map-auto", "--map-root-user", "--", *argv]
+def contained(argv: Sequence[str]) -> list[str]:
+    """Return the command that runs `argv` as root, or as root of the caller's subordinate ids.
 
-
-@contextmanager
-def room(commands: Commands, scratch: Path) -> Generator[Path]:
-    """A directory for mmdebstrap, empty before and gone after.
-
-    Without root its subordinate ids must be able to reach it, and a home is closed to them.
+    It has process and mount namespaces of its own: when it is killed, all it started and mounted
+    is gone with it.
     """
-    uid = os.geteuid()
-    place = scratch / "mmdebstrap" if uid == 0 else _SHARED / f"emberkeep-setup-{uid}"
-    remove(commands, place)
-    place.mkdir()
-    place.chmod(0o1777 if uid else 0o700)
-    try:
-        yield place
-    finally:
-        remove(commands, place)
+    identity = [] if os.geteuid() == 0 else ["--map-auto", "--map-root-user"]
+    return [
+        "unshare", *identity, "--mount", "--propagation", "private",
+        "--pid", "--fork", "--kill-child", "--mount-proc", "--", *argv,
+    ]  # fmt: skip
 
 
 def remove(commands: Commands, tree: Path) -> None:
     """Remove `tree` if it is there, files of subordinate ids included."""
-    if not tree.is_symlink() and not tree.exists():
-        return
-    if tree.lstat().st_uid != os.geteuid() or tree.is_symlink():
-        raise Unavailable(f"{tree} belongs to somebody else", hint=f"remove it: rm -r {tree}")
-    try:
-        shutil.rmtree(tree)
-    except PermissionError:
-        commands.run(as_owner_of_all(["rm", "-rf", str(tree)]))
+    for attempt in range(_TRIES):
+        try:
+            shutil.rmtree(tree)
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            commands.run(contained(["rm", "-rf", str(tree)]))
+        except OSError as error:
+            # a tool of a run that was killed wrote its last file
+            if error.errno != errno.ENOTEMPTY or attempt == _TRIES - 1:
+                raise
+            time.sleep(_PAUSE_S)
