@@ -62,8 +62,12 @@ def start_ticks(pid: int) -> int | None:
 
 
 async def ended(pidfd: int) -> None:
-    """Wait until the process behind `pidfd` has ended."""
-    await readable(pidfd)
+    """Wait until the process behind `pidfd` has ended; many may wait for the same one."""
+    own = os.dup(pidfd)  # the event loop knows one reader for each descriptor
+    try:
+        await readable(own)
+    finally:
+        os.close(own)
 
 
 async def readable(fd: int) -> None:

@@ -57,8 +57,8 @@ class Delta:
         runs = list(_RUN.iter_unpack(file.read()))
         zero = tuple(Run(first, length & ~_ZERO) for first, length in runs if length & _ZERO)
         full = tuple(Run(first, length) for first, length in runs if not length & _ZERO)
-        if any((run.first + run.count) * PAGE > memory_bytes for run in (*zero, *full)):
-            raise ValueError("a page lies beyond guest memory")
+        if not _apart(zero, memory_bytes) or not _apart(full, memory_bytes):
+            raise ValueError("its runs of pages overlap or lie beyond guest memory")
         if sum(run.count for run in full) != pages:
             raise ValueError("its table does not fit its bytes")
         return cls(path=path, zero=zero, full=full)
@@ -119,6 +119,13 @@ def _changed(first: int, data: bytes, old: bytes) -> Iterator[tuple[int, bytes]]
         content = data[at : at + PAGE]
         if content != old[at : at + PAGE]:
             yield first + at // PAGE, content
+
+
+def _apart(runs: tuple[Run, ...], memory_bytes: int) -> bool:
+    """Say whether runs are in order, do not overlap, and end within guest memory."""
+    ends = [run.first + run.count for run in runs]
+    starts = [run.first for run in runs[1:]] + [memory_bytes // PAGE]
+    return all(end <= start for end, start in zip(ends, starts, strict=False))
 
 
 def _portions(runs: Iterable[Run]) -> Iterator[tuple[int, int]]:

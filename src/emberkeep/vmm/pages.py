@@ -186,7 +186,10 @@ def _scanned(pagemap: int, mapping: Mapping) -> Iterator[tuple[int, int]]:
         count = fcntl.ioctl(pagemap, _PAGEMAP_SCAN, arg)
         for region in regions[:count]:
             yield region.start, region.end
-        start = arg.walk_end
+        if count < _RANGES:
+            return
+        # not arg.walk_end: Linux 6.18 leaves it in the middle when its own buffer was flushed
+        start = regions[count - 1].end
 
 
 def _read_whole(pagemap: int, mapping: Mapping) -> Iterator[tuple[int, int]]:

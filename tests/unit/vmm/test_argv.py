@@ -1,5 +1,7 @@
 """QEMU's command line: what the promises of the shape look like in words."""
 
+from dataclasses import replace
+
 from emberkeep.vmm.qemu.argv import Descriptors, cold, qemu_argv
 from emberkeep.vmm.shape import MICROVM
 from tests.unit.vmm.test_snapshot import SHAPE
@@ -9,8 +11,6 @@ FDS = Descriptors(qmp=3, agent=4, console=5, tap=6, disks={"agent": 7, "image": 
 
 
 def words(**changes):
-    from dataclasses import replace
-
     return qemu_argv(replace(SHAPE, **changes), "/usr/bin/qemu", "emberkeep:x:y", FDS)
 
 

@@ -11,7 +11,7 @@ from emberkeep.domain.errors import GuestError, Unavailable
 from emberkeep.vmm import pages
 from emberkeep.vmm.pages import PAGE, GuestMemory, Run, joined
 
-COUNT = 1024
+COUNT = 20_000
 
 
 @contextlib.contextmanager
@@ -64,6 +64,14 @@ def test_only_written_pages_are_dirty(memory_file, way):
     assert runs == [Run(0, 1), Run(3, 3), Run(700, 1), Run(COUNT - 1, 1)]
     assert data[700] == b"\xab" + b"\x11" * (PAGE - 1)
     assert len(data[3]) == 3 * PAGE
+
+
+def test_more_ranges_than_the_kernel_tells_at_once(memory_file, way):
+    written = list(range(1, COUNT, 2))
+    with mapper(memory_file, written) as pid:
+        runs = GuestMemory(pid, memory_file.stat()).dirty()
+
+    assert runs == [Run(n, 1) for n in written]
 
 
 def test_an_untouched_mapping_is_clean(memory_file, way):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -43,9 +44,13 @@ def test_what_was_sealed_is_opened_the_same(sealed):
 
 
 def test_a_failed_take_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), unsealed(tmp_path / "one") as folder:
-        (folder / "memory.img").write_bytes(b"m")
-        raise RuntimeError
+    def take():
+        with unsealed(tmp_path / "one") as folder:
+            (folder / "memory.img").write_bytes(b"m")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        take()
 
     assert list(tmp_path.iterdir()) == []
 
@@ -125,7 +130,5 @@ def test_a_pinned_q35_restores_on_a_later_qemu():
     ],
 )
 def test_another_shape_is_refused_with_the_reason(shape, here):
-    from dataclasses import replace
-
     with pytest.raises(Mismatch, match="does not fit this host"):
         check_restorable(replace(SHAPE, **shape), **{**HERE, **here})

@@ -1,0 +1,130 @@
+"""The server in one process: everything wired, started, and brought down again."""
+
+import asyncio
+import importlib.metadata
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, Literal
+
+import structlog
+import uvicorn
+
+from emberkeep.api import SERVER_OPTIONS, build_app
+from emberkeep.artifacts.artifacts import Artifacts
+from emberkeep.base import aio, proc
+from emberkeep.base.clock import HostClock
+from emberkeep.doctor import accelerator
+from emberkeep.domain.errors import Conflict, Unavailable
+from emberkeep.node.berths import Parts
+from emberkeep.node.layout import Layout, owned
+from emberkeep.node.node import Node, NodeParts
+from emberkeep.serve import credentials
+from emberkeep.serve.config import Settings, homes
+from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
+from emberkeep.store.database import opened
+from emberkeep.vmm.hypervisor import Hypervisor
+from emberkeep.vmm.shape import MICROVM
+from emberkeep.vmm.start import VmmHost
+
+VERSION: Final = importlib.metadata.version("emberkeep")
+_log = structlog.get_logger()
+
+
+def serve(settings: Settings, *, ready: Callable[[], None] | None = None) -> None:
+    """Run the server until it is told to end; `ready` is called once it answers.
+
+    Raises `Conflict` if another server has the data folder or the port, `Unavailable` if this host
+    lacks something.
+    """
+    proc.adopt_orphans()
+    with owned(settings.data):
+        asyncio.run(_serve(settings, ready or (lambda: None)))
+
+
+async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
+    listener = _listener(settings)
+    async with AsyncExitStack() as held:
+        held.callback(listener.close)
+        node = await held.enter_async_context(_node(settings))
+        keys = credentials.obtain(settings.data, endpoint=settings.url, homes=homes())
+        fate: list[Literal["suspend", "terminate"]] = ["suspend"]
+
+        def end(microvms: Literal["suspend", "terminate"]) -> None:
+            fate[:] = [microvms]
+            server.should_exit = True
+
+        app = build_app(node, keys, VERSION, shutdown=end)
+        server = _Server(uvicorn.Config(app, **SERVER_OPTIONS), ready)
+        await server.serve(sockets=[listener])
+        await node.close(microvms=fate[0])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, and a word when it is up."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+@asynccontextmanager
+async def _node(settings: Settings) -> AsyncGenerator[Node]:
+    layout = Layout(settings.data)
+    layout.prepare()
+    artifacts = Artifacts(settings.data / "artifacts")
+    made_of = await aio.in_thread(parts, artifacts, settings.vmm)
+    hypervisor = Hypervisor(await _vmm_host(settings, made_of))
+    async with opened(settings.data / "emberkeep.db") as store:
+        node_parts = NodeParts(
+            layout=layout, store=store, parts=made_of, hypervisor=hypervisor, vmm=settings.vmm,
+            settings=settings.node, clock=HostClock(),
+        )  # fmt: skip
+        async with Node.open(node_parts) as node:
+            yield node
+
+
+async def _vmm_host(settings: Settings, made_of: Parts) -> VmmHost:
+    binary, version = await aio.in_thread(qemu_binary, settings.vmm)
+    probe = accelerator.Probe(
+        qemu=str(binary),
+        qemu_version=version,
+        kernel=made_of.kernel.path,
+        initramfs=made_of.initramfs.path,
+        machine="microvm" if settings.vmm.machine in {"auto", MICROVM} else "q35",
+        cpu=settings.vmm.cpu,
+    )
+    verdict = await accelerator.choose(
+        settings.vmm.accelerator, probe, memory=settings.data / "accelerator.json"
+    )
+    _log.info("vmm.accelerator", chosen=verdict.accelerator, evidence=verdict.evidence)
+    return VmmHost(
+        qemu=binary,
+        version=version,
+        accelerator=verdict.accelerator,
+        host_cpu=host_cpu(),
+        visible=(*visible_to(binary), *settings.vmm.visible),
+    )
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """Bind the address of the control API."""
+    host, port = settings.listen.host, settings.listen.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise (Conflict if error.errno else Unavailable)(
+            f"cannot listen on {settings.listen}: {error.strerror}",
+            hint="is another server there? choose another address with --listen",
+        ) from error
+    return listener
