@@ -14,7 +14,7 @@ from emberkeep.domain.errors import Corrupt, EmberkeepError, NoSpace, Unavailabl
 
 # what tools say, the error it is, and what to do
 _MEANINGS: Final[tuple[tuple[tuple[str, ...], type[EmberkeepError], str], ...]] = (
-    (("No space left on device", "Disk quota exceeded"), NoSpace,
+    (("No space left on device", "Disk quota exceeded", "enough free space"), NoSpace,
      "free some space under the data directory (and /tmp) and run it again: emberkeep setup"),
     (("Could not resolve", "Temporary failure resolving", "Could not connect", "Cannot initiate",
       "Network is unreachable", "Connection timed out", "Connection failed", "Unable to connect"),
@@ -110,13 +110,13 @@ class Commands:
     def _check(self, argv: Sequence[str], code: int, output: str) -> None:
         self.check()
         if code:
-            raise meaning_of(argv[0], code, output)
+            raise meaning_of(_tool(argv), code, output)
 
 
 def meaning_of(tool: str, code: int, output: str) -> EmberkeepError:
     """Return what the failure of a tool means to the person who waits for it."""
     tool = tool.rpartition("/")[2]
-    if "setpriv: failed to execute" in output:
+    if f"failed to execute {tool}: No such file" in output:
         return _missing(tool)
     for phrases, error, hint in _MEANINGS:
         if line := _line_with(output, phrases):
@@ -141,6 +141,11 @@ def _started(
         )
     except FileNotFoundError as cause:
         raise _missing("setpriv") from cause
+
+
+def _tool(argv: Sequence[str]) -> str:
+    """Return the name of what `argv` runs, whatever it is wrapped in."""
+    return argv[argv.index("--") + 1] if argv[0] == "unshare" and "--" in argv else argv[0]
 
 
 def _missing(tool: str) -> Unavailable:

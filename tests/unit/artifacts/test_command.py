@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from emberkeep.artifacts.command import Commands, Stopped, meaning_of
+from emberkeep.artifacts.command import Commands, Stopped, _tool, meaning_of
 from emberkeep.domain.errors import Corrupt, NoSpace, Unavailable
 
 
@@ -19,10 +19,17 @@ def test_lines_come_while_the_tool_runs():
 
 
 def test_a_tool_that_is_missing_is_named():
-    with pytest.raises(Unavailable, match="no-such-tool is not installed") as caught:
+    with pytest.raises(Unavailable, match=r"^no-such-tool is not installed") as caught:
         Commands().run(["no-such-tool"])
 
     assert "make setup" in caught.value.hint
+
+
+def test_a_tool_is_named_whatever_it_is_wrapped_in():
+    said = "unshare: failed to execute mmdebstrap: No such file or directory"
+
+    assert _tool(["unshare", "--mount", "--", "mmdebstrap", "--mode=root"]) == "mmdebstrap"
+    assert meaning_of("mmdebstrap", 127, said).message == "mmdebstrap is not installed"
 
 
 def test_a_failing_tool_is_quoted():
@@ -57,6 +64,7 @@ def test_stop_ends_what_runs_and_what_would():
     ("output", "error", "hint"),
     [
         ("tar: write error: No space left on device", NoSpace, "free some space"),
+        ("E: You don't have enough free space in /x/", NoSpace, "free some space"),
         ("W: Temporary failure resolving 'deb.debian.org'", Unavailable, "network"),
         ("E: Could not connect to localhost:9 (127.0.0.1)", Unavailable, "proxy"),
         ("E: The repository 'http://x/y' does not have a Release file.", Unavailable, "mirror"),
