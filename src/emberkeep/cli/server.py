@@ -32,8 +32,7 @@ def up(*, detach: bool, listen: str | None, data: str | None, ready_fd: int | No
         return
     from emberkeep.cli.detach import start  # noqa: PLC0415  start-up time
 
-    options = [word for word in ("--listen", listen, "--data", data) if word]
-    pid = start(_given(options), log=settings.data / "emberkeep.log")
+    pid = start(_given(listen, data), log=settings.data / "emberkeep.log")
     click.echo(f"emberkeep is ready at {settings.url} (pid {pid})")
 
 
@@ -95,12 +94,10 @@ def _serve(settings: "Settings", ready_fd: int | None) -> None:
     serve(settings, ready=ready)
 
 
-def _given(options: list[str]) -> list[str]:
-    """Return `options` with paths that mean the same from anywhere."""
-    if "--data" in options:
-        at = options.index("--data") + 1
-        options[at] = str(Path(options[at]).absolute())
-    return options
+def _given(listen: str | None, data: str | None) -> list[str]:
+    """Return the options that were given, with paths that mean the same from anywhere."""
+    words = ["--listen", listen] if listen else []
+    return [*words, "--data", str(Path(data).absolute())] if data else words
 
 
 def _end_of(pid: object) -> Any:  # noqa: ANN401  a function without arguments
