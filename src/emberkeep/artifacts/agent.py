@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from emberkeep.artifacts import debs, erofs
+from emberkeep.artifacts import debs, erofs, rooms
 from emberkeep.artifacts.command import Commands
 
 PACKAGES: Final = ("python3", "crun", "catatonit")
@@ -80,15 +80,14 @@ def make(commands: Commands, base: Path, guest: Path, scratch: Path, *, inputs: 
 
 
 def _compile(commands: Commands, root: Path, place: str) -> None:
-    """Compile by the root's own Python, for this host's may be another version."""
-    libraries = root / "usr/lib/x86_64-linux-gnu"
+    """Compile by the root's own Python inside it: this host's may be another version."""
     commands.run(
-        [
-            str(root / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", str(libraries),
-            str(root / "usr/bin/python3.11"), "-s", "-S", "-m", "compileall", "-q", "-f", "-j", "2",
-            "--invalidation-mode", "unchecked-hash", "-s", str(root), "-p", "/", str(root / place),
-        ],
-        env={"PYTHONHOME": str(root / "usr"), "PYTHONDONTWRITEBYTECODE": "1"},
+        rooms.contained(
+            [
+                "chroot", str(root), "/usr/bin/python3.11", "-I", "-S", "-m", "compileall", "-q",
+                "-f", "--invalidation-mode", "unchecked-hash", f"/{place}",
+            ]
+        )
     )  # fmt: skip
 
 
