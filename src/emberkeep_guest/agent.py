@@ -7,6 +7,7 @@ from typing import Any
 from emberkeep_guest.clock import Clock
 from emberkeep_guest.console import Console
 from emberkeep_guest.container import Workload
+from emberkeep_guest.disk import Disk
 from emberkeep_guest.enter import Place
 from emberkeep_guest.errors import OperationFailed
 from emberkeep_guest.fdio import Discard
@@ -33,6 +34,7 @@ class Agent:
         self.places = places
         self.workload = workload
         self.freezer = freezer
+        self.disk = Disk(places.disk)
         self.reaper = reaper
         self.console = console
         self.clock = clock

@@ -29,9 +29,15 @@ async def status(agent: Agent, _call: Call) -> dict[str, Any]:
 
 
 async def freeze(agent: Agent, call: Call) -> None:
-    """Stop the workload, write its data to the disk, say so, and then nothing more."""
+    """Stop the workload and its disk, say so, and then nothing more."""
     await agent.freezer.freeze()
-    await agent.in_fork(os.sync)
+    try:
+        if not agent.disk.quick():
+            await agent.in_fork(os.sync)
+        agent.disk.freeze()
+    except BaseException:
+        _let_go(agent)
+        raise
     await send_message(call.stream, {"ok": True}, eof=True)
     await call.session.close()
 
@@ -60,9 +66,15 @@ async def wake(agent: Agent, call: Call) -> dict[str, Any]:
 async def thaw(agent: Agent, call: Call) -> dict[str, Any]:
     """Set the clock once more, now that the way here is warm, and let the workload go on."""
     agent.clock.set_wall(call.request.integer("wall_ns"))
-    if agent.freezer.frozen:
-        agent.freezer.thaw()
+    _let_go(agent)
     return {"wall_ns": agent.clock.read()["wall_ns"]}
+
+
+def _let_go(agent: Agent) -> None:
+    """Undo `freeze`: the disk before those who write to it."""
+    if agent.freezer.frozen:
+        agent.disk.thaw()
+        agent.freezer.thaw()
 
 
 async def set_clock(agent: Agent, call: Call) -> dict[str, Any]:

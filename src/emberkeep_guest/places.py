@@ -9,6 +9,7 @@ class Places:
 
     root: str = "/run/image/root"  # of the container
     config: str = "/run/image/config.json"  # what the image says about its main process, if at all
+    disk: str = "/run/image/disk"  # the microVM's own, below the container's root
     own: str = "/run/emberkeep"  # files that are mounted into the container one by one
     bundle: str = "/run/bundle"
     crun_state: str = "/run/crun"

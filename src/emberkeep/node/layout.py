@@ -46,7 +46,8 @@ class Layout:
         return Home(self.microvms / microvm_id)
 
     def prepare(self) -> None:
-        """Make the folders; only this user may enter."""
+        """Make the folders, `run` empty; only this user may enter."""
+        remove_tree(self.run)
         for folder in (self.data, self.images, self.microvms, self.run):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.data.chmod(0o700)

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from emberkeep.base import aio, proc
-from emberkeep.base.files import sync
+from emberkeep.base.files import remove_tree, sync
 from emberkeep.domain.errors import EmberkeepError, GuestError, NotFound
 from emberkeep.domain.requests import ExecRequest
 from emberkeep.node.berths import Berths, Own
@@ -77,7 +77,7 @@ class Maker:
                 yield machine
             finally:
                 await aio.finish(machine.end(), within=30)
-                own.memory.unlink(missing_ok=True)
+                remove_tree(own.run)
 
     async def _settled(self, machine: Machine, run: Path) -> None:
         """Let the VM boot until its workload runs and is frozen for the take."""
