@@ -63,8 +63,8 @@ async def start(places: Places, reaper: Reaper, console: Console) -> Workload:
     _write_config(f"{places.bundle}/config.json", config)
     pid = await _run(places, reaper, console, login)
     pidfd = os.pidfd_open(pid)
-    procs = os.open(f"{places.cgroup}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-    workload = Workload(pid, _place(pid, pidfd, main.mask, procs), main)
+    cgroup = os.open(places.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    workload = Workload(pid, _place(pid, pidfd, main.mask, cgroup), main)
     reaper.watch(pid, workload.has_ended)
     return workload
 
@@ -88,13 +88,13 @@ def main_of(config: dict[str, Any]) -> Main:
     return Main(**config)
 
 
-def _place(pid: int, pidfd: int, mask: int, procs: int | None) -> Place:
+def _place(pid: int, pidfd: int, mask: int, cgroup: int) -> Place:
     return Place(
         pidfd=pidfd,
         pid_namespace=os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
         root=os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
         mask=mask,
-        procs=procs,
+        cgroup=cgroup,
     )
 
 

@@ -24,13 +24,13 @@ class Place:
     """The container, as far as a process must know it to enter."""
 
     def __init__(
-        self, *, pidfd: int, pid_namespace: int, root: int, mask: int, procs: int | None
+        self, *, pidfd: int, pid_namespace: int, root: int, mask: int, cgroup: int
     ) -> None:
         self.pidfd = pidfd  # of its main process
         self.pid_namespace = pid_namespace
         self.root = root  # O_PATH
         self.mask = mask  # its capabilities
-        self.procs = procs  # cgroup.procs, open for writing
+        self.cgroup = cgroup  # its directory
         self.surplus = capabilities.beyond(mask)
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -39,7 +39,7 @@ class Place:
         if inside:
             libc.setns(self.pid_namespace, libc.CLONE_NEWPID)
         try:
-            pid = os.fork()
+            pid = libc.fork_into(self.cgroup)
             if pid == 0:
                 _run(child)
         finally:
@@ -62,9 +62,9 @@ class Command:
 
 
 def execute(place: Place, command: Command, stdio: tuple[int, int, int], report: int) -> NoReturn:
-    """Become `command`; what goes wrong is written to `report`, which a success just closes.
+    """Become `command`; what goes wrong ("stage errno") is written to `report`.
 
-    Lines: the pid in the container, then perhaps "!stage errno".
+    A success writes nothing there, so that it does not wake the agent before its end closes it.
     """
     stage = b"enter"
     try:
@@ -74,7 +74,6 @@ def execute(place: Place, command: Command, stdio: tuple[int, int, int], report:
             os.dup2(fd, number)
         if command.terminal:
             control(0)
-        os.write(report, b"%d\n" % os.getpid())
         stage = b"user"
         become(place, command.login)
         _defaults(place)
@@ -84,14 +83,12 @@ def execute(place: Place, command: Command, stdio: tuple[int, int, int], report:
         stage = b"exec"
         _execve(command)
     except OSError as error:
-        os.write(report, b"!%b %d\n" % (stage, error.errno or 0))
+        os.write(report, b"%b %d" % (stage, error.errno or 0))
     os._exit(_FAILED)
 
 
 def join(place: Place) -> None:
-    """Enter the container's cgroup and namespaces; its root becomes this process's."""
-    if place.procs is not None:
-        os.write(place.procs, b"0")
+    """Enter the container's namespaces; its root becomes this process's."""
     fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     os.write(fd, b"0")
     os.close(fd)

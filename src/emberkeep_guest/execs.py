@@ -64,13 +64,16 @@ async def launch(agent: Agent, request: Request) -> Process:
         stdio.abandon(agent.discard)
         raise
     try:
-        process.inner_pid = _started(await fdio.read_all(report), request)
+        failure = await fdio.read_all(report)
     except BaseException:
         process.kill()
         stdio.abandon(agent.discard)
         raise
     finally:
         os.close(report)
+    if failure:
+        stdio.abandon(agent.discard)
+        raise _not_started(failure.decode(), request)
     return process
 
 
@@ -94,23 +97,11 @@ def _size(tty: Request) -> tuple[int, int]:
     )
 
 
-def _started(report: bytes, request: Request) -> int:
-    """Return the pid in the container, or raise what the start failed with."""
-    pid, _, failure = report.decode().partition("\n")
-    if failure:
-        stage, _, number = failure.strip("!\n").partition(" ")
-        raise _not_started(stage, OSError(int(number), os.strerror(int(number))), request)
-    if pid.startswith("!"):
-        raise OperationFailed("internal", f"the container cannot be entered ({pid[1:]})")
-    return int(pid or 0)
-
-
-def _not_started(stage: str, error: OSError, request: Request) -> OperationFailed:
-    if stage == "exec":
-        return os_failure(error, request.texts("argv")[0])
-    if stage == "cwd":
-        return os_failure(error, request.text("cwd", "/"))
-    return os_failure(error, f"start ({stage})")
+def _not_started(failure: str, request: Request) -> OperationFailed:
+    stage, _, number = failure.partition(" ")
+    error = OSError(int(number), os.strerror(int(number)))
+    about = {"exec": request.texts("argv")[0], "cwd": request.text("cwd", "/")}
+    return os_failure(error, about.get(stage, f"start ({stage})"))
 
 
 async def _attended(process: Process, stream: Stream) -> None:

