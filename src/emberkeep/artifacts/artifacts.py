@@ -29,6 +29,11 @@ class Artifacts:
     def __init__(self, root: Path) -> None:
         self._blobs = Blobs(root)
 
+    @property
+    def blobs(self) -> Path:
+        """The folder of all files by digest, those of earlier artifacts too."""
+        return self._blobs.root / "blobs"
+
     def get(self, name: str) -> Artifact:
         """Return an artifact; `Unavailable` if there is none, `Corrupt` if its size is wrong."""
         entry = self._blobs.index().get(name)

@@ -20,12 +20,15 @@ class Parts:
     initramfs: Artifact
     agent: Artifact
     images: Mapping[str, Artifact]
+    blobs: Path  # where files of earlier artifacts still lie, by digest
 
     def path(self, digest: str) -> Path:
         """Find a file by its digest; raise `NotFound` if no artifact has it any more."""
         for artifact in (self.kernel, self.initramfs, self.agent, *self.images.values()):
             if artifact.digest == digest:
                 return artifact.path
+        if (self.blobs / digest).exists():
+            return self.blobs / digest
         raise NotFound(
             f"the snapshot needs a file that is no longer here (digest {digest[:16]}…)",
             hint="put the earlier kernel, initramfs or artifacts back",

@@ -19,7 +19,7 @@ from emberkeep.domain.errors import Conflict, Unavailable
 from emberkeep.node.berths import Parts
 from emberkeep.node.layout import Layout, owned
 from emberkeep.node.node import Node, NodeParts
-from emberkeep.serve import credentials
+from emberkeep.serve import credentials, privileges
 from emberkeep.serve.config import Settings, homes
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
 from emberkeep.store.database import opened
@@ -37,6 +37,7 @@ def serve(settings: Settings, *, ready: Callable[[], None] | None = None) -> Non
     Raises `Conflict` if another server has the data folder or the port, `Unavailable` if this host
     lacks something.
     """
+    privileges.obtain(settings.data)
     proc.adopt_orphans()
     with owned(settings.data):
         asyncio.run(_serve(settings, ready or (lambda: None)))
@@ -54,7 +55,9 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             fate[:] = [microvms]
             server.should_exit = True
 
-        app = build_app(node, keys, VERSION, shutdown=end)
+        app = build_app(
+            node, keys, VERSION, default_memory_mib=settings.node.default_memory_mib, shutdown=end
+        )
         server = _Server(uvicorn.Config(app, **SERVER_OPTIONS), ready)
         await server.serve(sockets=[listener])
         await node.close(microvms=fate[0])

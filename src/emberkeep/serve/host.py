@@ -79,6 +79,7 @@ def parts(artifacts: Artifacts, settings: VmmSettings) -> Parts:
         initramfs=_own_or_ours("initramfs", settings.initramfs, artifacts),
         agent=artifacts.get("agent"),
         images=images,
+        blobs=artifacts.blobs,
     )
 
 

@@ -7,7 +7,8 @@ unprivileged user with no capability and cannot gain any. MARK stands in the com
 restarted server finds what it left behind.
 
 The spec is JSON: {argv, env, uid, netns_fd, pid_fd, root, binds: [[source, target, writable]],
-copies: [path], devices: [name], keep_fds: [n], nofile: n}. Core dumps are always off.
+copies: [path], devices: [name], keep_fds: [n], nofile: n, groups: whether
+this user namespace lets groups be dropped}. Core dumps are always off.
 """
 
 import ctypes
@@ -100,7 +101,8 @@ def _become(spec: dict) -> None:  # type: ignore[type-arg]
         _libc.prctl(_PR_SET_KEEPCAPS, 0, 0, 0, 0)
         _libc.prctl(_PR_CAP_AMBIENT, 4, 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL
         if spec["uid"]:
-            os.setgroups([])
+            if spec["groups"]:
+                os.setgroups([])
             os.setresgid(spec["uid"], spec["uid"], spec["uid"])
             os.setresuid(spec["uid"], spec["uid"], spec["uid"])
         else:

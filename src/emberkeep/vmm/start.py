@@ -122,6 +122,7 @@ def _spec(
         "argv": argv,
         "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
         "uid": berth.uid,
+        "groups": Path("/proc/self/setgroups").read_text("ascii").strip() == "allow",
         "netns_fd": berth.netns_fd,
         "root": os.fspath(root),
         "binds": [(os.fspath(source), target, False) for source, target in binds],
