@@ -91,7 +91,8 @@ def print_facts(facts: Mapping[str, Any], *, indent: str = "") -> None:
             click.echo(f"{indent}{name}")
             print_facts(value, indent=indent + "  ")
         else:
-            click.echo(f"{indent}{name.ljust(width)}{_plain(value)}".rstrip())
+            text = _moment(value) if name.endswith("_at") else _plain(value)
+            click.echo(f"{indent}{name.ljust(width)}{text}".rstrip())
 
 
 def note(text: str) -> None:
@@ -128,9 +129,17 @@ def size(count: float) -> str:
 def _plain(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={one}" for name, one in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(map(_plain, value))
     return str(value)
+
+
+def _moment(value: object) -> str:
+    if not isinstance(value, int | float):
+        return _plain(value)
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(value))
 
 
 def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001  click's
