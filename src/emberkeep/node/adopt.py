@@ -115,4 +115,4 @@ def _swept(ground: Ground) -> None:
     for folder in ground.layout.microvms.iterdir():
         if ground.registry.peek(folder.name) is None:
             remove_tree(folder)
-    ground.images.prepare()
+    ground.images.prepare({(vm.image, vm.snapshot) for vm in ground.registry.all()})

@@ -1,10 +1,12 @@
 """Base images: what they consist of, and one full snapshot for each size, made on first use."""
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 from emberkeep.base import aio
-from emberkeep.domain.errors import NotFound
+from emberkeep.base.files import remove_tree
+from emberkeep.domain.errors import EmberkeepError, NotFound
 from emberkeep.domain.requests import ImageFacts
 from emberkeep.domain.units import Size
 from emberkeep.node.berths import Parts
@@ -27,10 +29,16 @@ class Images:
         self._turns: dict[Path, asyncio.Lock] = {}
         self._verified: dict[Path, tuple[object, ...]] = {}
 
-    def prepare(self) -> None:
-        """Remove what interrupted takes have left."""
+    def prepare(self, in_use: Collection[tuple[str, str]]) -> None:
+        """Remove what interrupted takes have left, and snapshots that nothing will launch from.
+
+        `in_use` are the (image, snapshot) of live microVMs.
+        """
         for folder in self._layout.images.glob("*"):
             remove_unsealed(folder)
+            for path in folder.glob("[!.]*"):
+                if (folder.name, path.name) not in in_use and not self._current(folder.name, path):
+                    remove_tree(path)
 
     def known(self, image: str) -> None:
         """Raise `NotFound` unless `image` is one of ours."""
@@ -61,6 +69,15 @@ class Images:
     async def named(self, image: str, name: str) -> Snapshot:
         """Return the intact snapshot in folder `name`, which a microVM was launched from."""
         return await self._intact(self._layout.images / image / name)
+
+    def _current(self, image: str, path: Path) -> bool:
+        """Say whether a launch would use the snapshot at `path`: its shape is today's."""
+        try:
+            size = open_snapshot(path).shape.size
+        except EmberkeepError:
+            return False
+        known = image in self._parts.images
+        return known and path.name.endswith(self._shapes.of(size, self._parts, image).key)
 
     def _snapshots(self, image: str) -> dict[str, str]:
         found = sorted((self._layout.images / image).glob("[!.]*"))
