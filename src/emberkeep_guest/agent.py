@@ -40,6 +40,7 @@ class Agent:
         self.clock = clock
         self.discard = Discard()
         self.microvm_id = ""  # until the first launch
+        self._put_off: list[Callable[[], None]] = []
 
     @property
     def root(self) -> int:
@@ -50,9 +51,28 @@ class Agent:
         """Return how to enter the container; raise if no process can start there now."""
         if self.workload.status is not None:
             raise OperationFailed("refused", "the workload has exited")
+        self.must_not_be_frozen()
+        return self.workload.place
+
+    def must_not_be_frozen(self) -> None:
+        """Raise between `freeze` and `thaw`: whoever writes to the disk then waits for the thaw.
+
+        That would be the whole agent, and nobody could tell it to thaw. So ask before each write.
+        """
         if self.freezer.frozen:
             raise OperationFailed("refused", "the workload is frozen")
-        return self.workload.place
+
+    def tidy(self, work: Callable[[], None]) -> None:
+        """Do what may write to the disk, now or after the thaw."""
+        if self.freezer.frozen:
+            self._put_off.append(work)
+        else:
+            work()
+
+    def thawed(self) -> None:
+        """Do what had to wait for the thaw."""
+        while self._put_off:
+            self._put_off.pop()()
 
     async def in_fork(self, work: Callable[[], object]) -> int:
         """Run `work` in a copy of the agent beside it; return its wait status."""

@@ -30,10 +30,10 @@ async def pack(agent: Agent, call: Call) -> None:
 async def unpack(agent: Agent, call: Call) -> dict[str, Any]:
     """Make in a directory what the archive that comes holds."""
     path = call.request.path()
+    agent.entrance()
     if call.request.flag("parents"):
         make_parents(agent.root, path)
     with paths.opened(agent.root, path, paths.DIRECTORY):
         pass
-    agent.entrance()
     await send_message(call.stream, {"ok": True})
     return await worker.receiving(agent, lambda fd: tar.unpack(path, fd), call.stream)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ async def read(agent: Agent, call: Call) -> None:
         there = max(found.st_size - offset, 0) if found.st_size else _MOST_OF_PROC
         await _send(fd, min(length, there), stream)
     finally:
-        os.close(fd)
+        agent.tidy(lambda: os.close(fd))  # it may have been the last of a removed file
     await stream.write_eof()
 
 
@@ -48,6 +49,7 @@ async def write(agent: Agent, call: Call) -> dict[str, Any]:
     path = request.path()
     mode = request.integer("mode", most=0o7777) if request.has("mode") else None
     owner = users.login(agent.root, request.text("user")) if request.has("user") else None
+    agent.must_not_be_frozen()
     if request.flag("parents"):
         make_parents(agent.root, paths.split(path)[0])
     path = paths.target(agent.root, path)
@@ -57,10 +59,10 @@ async def write(agent: Agent, call: Call) -> dict[str, Any]:
             try:
                 draft.own(mode, owner)
                 await send_message(call.stream, {"ok": True})
-                size = await draft.fill(call.stream)
-                await draft.publish()
+                size = await draft.fill(call.stream, agent.must_not_be_frozen)
+                await draft.publish(agent.must_not_be_frozen)
             finally:
-                draft.drop()
+                agent.tidy(draft.drop)
         except OSError as error:
             raise os_failure(error, path) from None
     return {"size": size}
@@ -83,12 +85,12 @@ class _Draft:
     """The new contents of a file, under another name beside it until they are complete."""
 
     def __init__(self, directory: int, name: str, path: str) -> None:
-        self._directory = directory
         self._name = name
-        self._replaced = self._existing(path)
+        self._replaced = _existing(directory, name, path)
         self._draft: str | None = f".emberkeep-{os.urandom(8).hex()}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(self._draft, flags, 0o600, dir_fd=directory)
+        self._directory = os.dup(directory)  # it may be needed when that one is closed
 
     def own(self, mode: int | None, owner: users.Login | None) -> None:
         """Set mode and owner; what is not said stays as it was."""
@@ -101,23 +103,25 @@ class _Draft:
             mode = _NEW_MODE if old is None else old.st_mode & 0o7777
         os.fchmod(self._fd, mode)
 
-    async def fill(self, stream: Stream) -> int:
+    async def fill(self, stream: Stream, check: Callable[[], None]) -> int:
         """Write what comes, to its end; return how much it was."""
         size = 0
         while data := await stream.read(CHUNK):
+            check()
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
             size += len(data)
         return size
 
-    async def publish(self) -> None:
+    async def publish(self, check: Callable[[], None]) -> None:
         """Let the draft be the file."""
+        check()
         draft = str(self._draft)
         try:
             os.rename(draft, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         except OSError:
-            if not await self._copied_over():
+            if not await self._copied_over(check):
                 raise
         else:
             self._draft = None
@@ -128,8 +132,9 @@ class _Draft:
         if self._draft is not None:
             with suppress(OSError):
                 os.unlink(self._draft, dir_fd=self._directory)
+        os.close(self._directory)
 
-    async def _copied_over(self) -> bool:
+    async def _copied_over(self, check: Callable[[], None]) -> bool:
         """Write the file in place, for one that is mounted and so cannot be replaced."""
         if self._replaced is None:
             return False
@@ -137,16 +142,18 @@ class _Draft:
         fd = os.open(self._name, flags | os.O_TRUNC, dir_fd=self._directory)
         try:
             os.lseek(self._fd, 0, os.SEEK_SET)
-            while os.sendfile(fd, self._fd, None, CHUNK):  # noqa: ASYNC110  in turns
+            while os.sendfile(fd, self._fd, None, CHUNK):
                 await asyncio.sleep(0)
+                check()
         finally:
             os.close(fd)
         return True
 
-    def _existing(self, path: str) -> os.stat_result | None:
-        try:
-            found = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
-        paths.must_be_regular(found, path)
-        return found
+
+def _existing(directory: int, name: str, path: str) -> os.stat_result | None:
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    paths.must_be_regular(found, path)
+    return found

@@ -48,6 +48,7 @@ async def list_(agent: Agent, call: Call) -> dict[str, Any]:
 
 async def mkdir(agent: Agent, call: Call) -> dict[str, Any]:
     """Make a directory; with `parents` also those above, and it may be there already."""
+    agent.must_not_be_frozen()
     path = call.request.path()
     mode = call.request.integer("mode", 0o755, most=0o7777)
     if call.request.flag("parents"):
@@ -80,6 +81,7 @@ def make_parents(root: int, path: str, mode: int = 0o755) -> None:
 
 async def remove(agent: Agent, call: Call) -> dict[str, Any]:
     """Remove a file or an empty directory; with `recursive` whatever is below it too."""
+    agent.must_not_be_frozen()
     path = call.request.path()
     with paths.parent(agent.root, path) as (directory, name), _about(path):
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -94,6 +96,7 @@ async def remove(agent: Agent, call: Call) -> dict[str, Any]:
 
 async def move(agent: Agent, call: Call) -> dict[str, Any]:
     """Rename; what is at the new place is replaced as rename(2) does."""
+    agent.must_not_be_frozen()
     path, to = call.request.path(), call.request.path("to")
     source, target = paths.parent(agent.root, path), paths.parent(agent.root, to)
     with source as (old, name), target as (new, new_name), _about(path):

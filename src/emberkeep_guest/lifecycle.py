@@ -75,6 +75,7 @@ def _let_go(agent: Agent) -> None:
     if agent.freezer.frozen:
         agent.disk.thaw()
         agent.freezer.thaw()
+        agent.thawed()
 
 
 async def set_clock(agent: Agent, call: Call) -> dict[str, Any]:

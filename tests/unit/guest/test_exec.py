@@ -1,7 +1,7 @@
 """Commands in the container: streams, status, users, signals, ends."""
 
 # Paths in /tmp are the container's; what happens in it can only be looked for again and again.
-# ruff: noqa: ASYNC110, S108
+# ruff: noqa: ASYNC110, ASYNC240, S108
 
 import asyncio
 import json

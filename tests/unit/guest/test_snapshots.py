@@ -40,12 +40,11 @@ def own_house():
         yield it
 
 
-async def freeze(house: House) -> None:
-    async with house.client() as client:
-        await client.open("freeze")
-        async with asyncio.timeout(5):
-            while not client.session.closed:
-                await asyncio.sleep(0.01)
+async def freeze(client: Client) -> None:
+    await client.open("freeze")
+    async with asyncio.timeout(5):
+        while not client.session.closed:
+            await asyncio.sleep(0.01)
 
 
 def wake(**fields: Any) -> dict[str, Any]:
@@ -63,7 +62,8 @@ async def test_the_workload_stands_still_between_freeze_and_thaw(own_house: Hous
     async with own_house.client() as client:
         await client.exec("sh", "-c", counting)
         await asyncio.sleep(0.2)
-    await freeze(own_house)
+    async with own_house.client() as client:
+        await freeze(client)
     async with own_house.client() as client:
         first = await client.read("/tmp/i")
         await asyncio.sleep(0.2)
@@ -85,17 +85,44 @@ async def test_the_workload_stands_still_between_freeze_and_thaw(own_house: Hous
     assert refused.value.kind == "refused"
 
 
+async def test_nothing_is_written_to_the_disk_while_it_is_frozen(own_house: House):
+    async with own_house.client() as client:
+        await client.call("mkdir", path="/srv/frozen")
+        upload, _ = await client.open("write", path="/srv/frozen/x")
+        await upload.write(b"half")
+        await freeze(client)
+    async with own_house.client() as client:
+        during = (await client.call("list", path="/srv/frozen"))["entries"]
+        for op, fields in {
+            "write": {"path": "/srv/frozen/y"},
+            "mkdir": {"path": "/srv/frozen/y"},
+            "remove": {"path": "/srv/frozen", "recursive": True},
+            "move": {"path": "/srv/frozen", "to": "/srv/y"},
+            "unpack": {"path": "/srv/frozen"},
+        }.items():
+            with pytest.raises(Failed) as refused:
+                await client.call(op, **fields)
+            assert refused.value.kind == "refused"
+        await client.call("thaw", wall_ns=time.time_ns())
+        after = (await client.call("list", path="/srv/frozen"))["entries"]
+
+    assert len(during) == 1
+    assert after == []
+
+
 async def test_a_launch_gives_a_new_identity_and_a_resume_keeps_it(own_house: House):
     show = "hostname; cat /etc/hostname /etc/machine-id /proc/sys/kernel/random/boot_id /etc/hosts"
     async with own_house.client() as client:
         await client.run("sh", "-c", "yes > /etc/hosts; chmod 0 /etc/hostname")
-    await freeze(own_house)
+    async with own_house.client() as client:
+        await freeze(client)
     async with own_house.client() as client:
         await client.call("wake", **wake(identity=IDENTITY))
         await client.call("thaw", wall_ns=time.time_ns())
         launched = await client.run("sh", "-c", show)
         name = await client.run("sh", "-c", "echo $HOSTNAME")
-    await freeze(own_house)
+    async with own_house.client() as client:
+        await freeze(client)
     async with own_house.client() as client:
         await client.call("wake", **wake())
         await client.call("thaw", wall_ns=time.time_ns())
@@ -115,7 +142,8 @@ async def test_the_clock(own_house: House):
     async with own_house.client() as client:
         first = await client.call("clock")
         second = await client.call("clock", wall_ns=10**18)
-    await freeze(own_house)
+    async with own_house.client() as client:
+        await freeze(client)
     async with own_house.client() as client:
         await client.call("wake", **wake(wall_ns=10**18))
         third = await client.call("thaw", wall_ns=2 * 10**18)
@@ -142,7 +170,8 @@ async def test_the_clock(own_house: House):
     ],
 )
 async def test_a_wake_that_makes_no_sense_changes_nothing(own_house: House, fields):
-    await freeze(own_house)
+    async with own_house.client() as client:
+        await freeze(client)
     async with own_house.client() as client:
         before = await client.call("clock")
         with pytest.raises(Failed) as failure:
@@ -208,7 +237,8 @@ for a, b in pairs:
     async with own_house.client() as client:
         await client.write("/tmp/script", script.encode())
         await started(client, "sh", "-c", "python3 /tmp/script > /tmp/out & sleep 1; cat /tmp/out")
-    await freeze(own_house)
+    async with own_house.client() as client:
+        await freeze(client)
     async with own_house.client() as client:
         await client.call("wake", **wake())
         await client.call("thaw", wall_ns=time.time_ns())
