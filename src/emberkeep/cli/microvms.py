@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emberkeep.cli.shell import ago, client, common, note, print_facts, print_json, print_table
+from emberkeep.cli.shell import (
+    ago,
+    client,
+    common,
+    note,
+    print_facts,
+    print_json,
+    print_table,
+    waiting,
+)
 
 if TYPE_CHECKING:
     from emberkeep_sdk import MicroVM
@@ -21,7 +30,7 @@ def launch(
     image: str, *, memory: str | None, vcpus: int | None, name: str | None, as_json: bool
 ) -> None:
     """Launch a microVM from IMAGE, such as debian-12, and print its name."""
-    with client() as ek:
+    with client() as ek, waiting("launching (the first of an image and size takes its snapshot)"):
         vm = ek.launch(image, memory=memory, vcpus=vcpus, name=name)
     if as_json:
         print_json(facts_of(vm))

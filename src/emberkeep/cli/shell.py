@@ -4,7 +4,8 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -90,9 +91,25 @@ def print_facts(facts: Mapping[str, Any], *, indent: str = "") -> None:
         if isinstance(value, Mapping) and value:
             click.echo(f"{indent}{name}")
             print_facts(value, indent=indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            spans = {str(one.get("name")): f"{one.get('ms')} ms" for one in value}
+            click.echo(f"{indent}{name}")
+            print_facts(spans, indent=indent + "  ")
         else:
             text = _moment(value) if name.endswith("_at") else _plain(value)
             click.echo(f"{indent}{name.ljust(width)}{text}".rstrip())
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show at a terminal that something takes time."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415  start-up time
+
+    with Console(stderr=True).status(f"{what} …"):
+        yield
 
 
 def note(text: str) -> None:

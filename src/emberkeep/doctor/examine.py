@@ -29,7 +29,7 @@ class Subject:
     @property
     def memory(self) -> Path:
         """Where the verdict on the accelerator is kept."""
-        return self.data / "run" / "accelerator.json"
+        return self.data / "accelerator.json"
 
 
 async def examine(subject: Subject) -> list[Finding]:

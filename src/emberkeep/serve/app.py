@@ -2,9 +2,10 @@
 
 import asyncio
 import importlib.metadata
+import signal
 import socket
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final, Literal
 
 import structlog
@@ -24,10 +25,11 @@ from emberkeep.serve.config import Settings, homes
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
 from emberkeep.store.database import opened
 from emberkeep.vmm.hypervisor import Hypervisor
-from emberkeep.vmm.shape import MICROVM
+from emberkeep.vmm.shape import KVM_CPU, MICROVM
 from emberkeep.vmm.start import VmmHost
 
 VERSION: Final = importlib.metadata.version("emberkeep")
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 _log = structlog.get_logger()
 
 
@@ -70,6 +72,20 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._ready = ready
 
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Take SIGINT and SIGTERM as the wish to end in good order, and for nothing more.
+
+        uvicorn's own way raises them again at the end, when microVMs are still to be suspended.
+        """
+        loop = asyncio.get_running_loop()
+        for number in _ENDING:
+            loop.add_signal_handler(number, self._end)
+        yield  # and they stay: a second Ctrl-C must not cut the suspending short
+
+    def _end(self) -> None:
+        self.should_exit = True
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer, and say so."""
         await super().startup(sockets)
@@ -101,7 +117,7 @@ async def _vmm_host(settings: Settings, made_of: Parts) -> VmmHost:
         kernel=made_of.kernel.path,
         initramfs=made_of.initramfs.path,
         machine="microvm" if settings.vmm.machine in {"auto", MICROVM} else "q35",
-        cpu=settings.vmm.cpu,
+        cpu=settings.vmm.cpu or KVM_CPU,
     )
     verdict = await accelerator.choose(
         settings.vmm.accelerator, probe, memory=settings.data / "accelerator.json"
