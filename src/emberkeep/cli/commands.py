@@ -14,6 +14,7 @@ from emberkeep.cli.shell import (
     ends_as_its_command,
     note,
     print_json,
+    waiting,
 )
 
 if TYPE_CHECKING:
@@ -99,13 +100,13 @@ def run(
     command = _command(argv, stdin=how["tty"] or terminal.has_input(), **how)
 
     async def main(interrupts: "Interrupts") -> int:
-        async with (
-            async_client() as ek,
-            await ek.launch(image, memory=memory, vcpus=vcpus) as vm,
-        ):
-            if interrupts.interrupted:  # while it was launched
-                return INTERRUPTED
-            return await _perform(vm, command, interrupts, as_json=as_json)
+        async with async_client() as ek:
+            with waiting("launching (the first of an image and size takes its snapshot)"):
+                launched = await ek.launch(image, memory=memory, vcpus=vcpus)
+            async with launched as vm:
+                if interrupts.interrupted:  # while it was launched
+                    return INTERRUPTED
+                return await _perform(vm, command, interrupts, as_json=as_json)
 
     _finish(main)
 
