@@ -20,9 +20,11 @@ from emberkeep_guest.users import Login
 
 _NAME: Final = "workload"
 _CONTROLLERS: Final = ("cpu", "io", "memory", "pids")
-_MEMORY_FOR_US: Final = 32 << 20  # the agent, its forks, the kernel's own
+# What is left for the agent, its forks, and what the kernel needs for thousands of processes.
+_LEAST_FOR_US: Final = 32 << 20
+_MOST_FOR_US: Final = 128 << 20
+_SHARE_FOR_US: Final = 8  # an eighth, between these two
 _LEAST_MEMORY: Final = 32 << 20
-_PIDS_FOR_US: Final = 100
 _MOST_CONFIG: Final = 1 << 20
 
 
@@ -128,10 +130,11 @@ def _enable_controllers(cgroups: str) -> list[str]:
 
 def _bounds(controllers: list[str]) -> Bounds:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for_us = min(max(memory // _SHARE_FOR_US, _LEAST_FOR_US), _MOST_FOR_US)
     pids = min(_number("/proc/sys/kernel/threads-max"), _number("/proc/sys/kernel/pid_max"))
     return Bounds(
-        memory=max(memory - _MEMORY_FOR_US, _LEAST_MEMORY) if "memory" in controllers else 0,
-        pids=max(pids - _PIDS_FOR_US, _PIDS_FOR_US) if "pids" in controllers else 0,
+        memory=max(memory - for_us, _LEAST_MEMORY) if "memory" in controllers else 0,
+        pids=pids // 2 if "pids" in controllers else 0,
     )
 
 

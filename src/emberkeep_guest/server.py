@@ -58,9 +58,10 @@ async def serve(agent: Agent, device: VirtioPort) -> None:
         await device.present()
         try:
             await hold_session(agent, port)
-        except (EOFError, SessionError, OSError) as error:
-            if not isinstance(error, EOFError):
-                agent.console.say(f"agent: a session has ended: {error}")
+        except (EOFError, SessionError):
+            continue  # the host is gone, or begins anew: the port is all we need
+        except OSError as error:
+            agent.console.say(f"agent: the port: {error}")
 
 
 async def hold_session(agent: Agent, transport: Transport) -> None:
