@@ -62,6 +62,10 @@ def main() -> int:
 def _see(tour: Tour, ek: Emberkeep) -> None:
     with tour.step("server") as happened:
         happened.append(f"answers at {ek.endpoint}")
+    with tour.step("the image's snapshot") as happened:
+        new = not ek.images()[0].snapshots
+        ek.launch(IMAGE).terminate()
+        happened.append("booted once and taken" if new else "was there already")
     with tour.step("launch, run, terminate") as happened, ek.launch(IMAGE) as vm:
         result = vm.exec(["python3", "-c", "print(2**100)"], check=True)
         happened.append(f"2**100 = {result.stdout.strip()}")
