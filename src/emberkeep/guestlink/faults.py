@@ -56,7 +56,11 @@ def translated(op: str) -> Iterator[None]:
     try:
         yield
     except SessionClosed as error:
-        raise AgentLost(f"the channel to the agent ended during {op}") from error
+        raise AgentLost(
+            f"the channel to the agent ended during {op}",
+            hint="the microVM was suspended or has stopped (see: emberkeep ps); a command that "
+            "was under way goes on without us once it is resumed",
+        ) from error
     except SessionError as error:
         raise GuestError(f"the agent broke off {op}") from error
     except TimeoutError as error:

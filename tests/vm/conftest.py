@@ -1,0 +1,81 @@
+"""One server on real microVMs for the whole session, and a microVM that tests may share.
+
+Artifacts and image snapshots are kept between sessions in EMBERKEEP_TEST_DATA, or in
+.state/vm-tests of the checkout; what is missing or outdated is made by `emberkeep setup`.
+"""
+
+import os
+import shutil
+import subprocess  # noqa: TID251  the command line as its users have it
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from emberkeep_sdk import Emberkeep, MicroVM
+from tests.vm.servers import Server, emberkeep, environment, serving
+
+IMAGE = "debian-12"
+CONSOLE_BYTES = 16384
+_SETUP_S = 1500
+_CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a home folder, so that nobody's own is touched."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def data(home: Path) -> Path:
+    """Return a data folder that has all artifacts."""
+    chosen = os.environ.get("EMBERKEEP_TEST_DATA")  # noqa: TID251
+    folder = Path(chosen or _CHECKOUT / ".state" / "vm-tests").absolute()
+    index = folder / "artifacts" / "index.json"
+    before = index.read_bytes() if index.exists() else b""
+    made = subprocess.run(
+        emberkeep("setup", "--data", str(folder)), env=environment(home), capture_output=True,
+        text=True, timeout=_SETUP_S, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    if index.read_bytes() != before:  # snapshots of other artifacts would only take space
+        shutil.rmtree(folder / "images", ignore_errors=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(data: Path, home: Path) -> Iterator[Server]:
+    """Run a server that must be left without a trace at the end."""
+    console = {"EMBERKEEP_NODE_CONSOLE_BYTES": str(CONSOLE_BYTES)}
+    with serving(Server(data, home, env=console)) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def ek(server: Server) -> Iterator[Emberkeep]:
+    """Return a client of the server."""
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def vm(ek: Emberkeep) -> Iterator[MicroVM]:
+    """Return a microVM that tests share, which they leave RUNNING."""
+    with ek.launch(IMAGE, name="shared") as launched:
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def another(vm: MicroVM, data: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder of its own with the same artifacts and snapshots, as hard links.
+
+    A test that spoils a file must put another in its place.
+    """
+    folder = data / "others" / tmp_path_factory.mktemp("data").name
+    shutil.rmtree(folder.parent, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("artifacts", "images"):
+        shutil.copytree(data / name, folder / name, copy_function=os.link)
+    shutil.copy(data / "accelerator.json", folder)
+    return folder
