@@ -18,7 +18,7 @@ from emberkeep.node.running import Live
 from emberkeep.node.spans import Spans
 from emberkeep.node.terminate import ended
 from emberkeep.node.wake import AGENT_DEADLINE_S, let_go
-from emberkeep.vmm.snapshot import Snapshot, seal, unsealed
+from emberkeep.vmm.snapshot import Snapshot, open_snapshot, seal, unsealed
 
 _CLEANUP_S: Final = 60.0
 _log = structlog.get_logger()
@@ -29,7 +29,8 @@ async def suspend(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
     live = ground.running.get(vm.id)
     if live is None:
         raise GuestError(f"microVM {vm.name} has no VMM", hint=f"emberkeep terminate {vm.name}")
-    full = await ground.images.named(vm.image, vm.snapshot)
+    # not verified: what a suspend costs must not depend on the image's size; a resume verifies
+    full = open_snapshot(ground.layout.images / vm.image / vm.snapshot)
     going = await ground.registry.save(vm.to(State.SUSPENDING))
     async with _running_on_after_failure(ground, going):
         with spans.span("freeze"):
