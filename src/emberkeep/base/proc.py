@@ -117,6 +117,16 @@ def spawn(
     )  # fmt: skip
 
 
+async def gone(pidfd: int) -> None:
+    """Kill the process behind `pidfd`, wait until it is gone, and give up `pidfd`."""
+    try:
+        kill(pidfd)
+        await ended(pidfd)
+        reap(pidfd)
+    finally:
+        os.close(pidfd)
+
+
 def adopt_orphans() -> None:
     """Become the parent of what our children leave behind, so that it can be reaped."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -1,6 +1,5 @@
 """VMs on this host: from nothing, from a snapshot, or one that an earlier server started."""
 
-import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -68,9 +67,7 @@ class Hypervisor:
         try:
             monitor = await Monitor.connected(run / QMP_SOCKET, deadline_s=_ADOPT_DEADLINE_S)
         except GuestError:
-            proc.kill(pidfd)
-            await proc.ended(pidfd)
-            os.close(pidfd)
+            await proc.gone(pidfd)
             return None
         return Machine(
             identity=identity, pidfd=pidfd, monitor=monitor, run=run, shape=shape, memory=memory

@@ -7,8 +7,8 @@ unprivileged user with no capability and cannot gain any. MARK stands in the com
 restarted server finds what it left behind.
 
 The spec is JSON: {argv, env, uid, netns_fd, pid_fd, root, binds: [[source, target, writable]],
-copies: [path], devices: [name], keep_fds: [n], nofile: n, groups: whether
-this user namespace lets groups be dropped}. Core dumps are always off.
+copies: [path], devices: [name], keep_fds: [n], nofile: n, fsize: n, groups:
+whether this user namespace lets groups be dropped}. Core dumps are always off.
 """
 
 import ctypes
@@ -23,6 +23,7 @@ _DETACH = 2
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT = 24, 38, 8, 47
 _PIVOT_ROOT = 155  # x86-64
 _LAST_CAP = 63
+_THREADS = 512
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -91,6 +92,8 @@ def _become(spec: dict) -> None:  # type: ignore[type-arg]
     try:
         nofile = min(spec["nofile"], resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
+        # no file of the host, its overlay above all, can be made longer than its disk may get
+        resource.setrlimit(resource.RLIMIT_FSIZE, (spec["fsize"], spec["fsize"]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
         os.setsid()
@@ -101,6 +104,7 @@ def _become(spec: dict) -> None:  # type: ignore[type-arg]
         _libc.prctl(_PR_SET_KEEPCAPS, 0, 0, 0, 0)
         _libc.prctl(_PR_CAP_AMBIENT, 4, 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL
         if spec["uid"]:
+            resource.setrlimit(resource.RLIMIT_NPROC, (_THREADS, _THREADS))  # the user is its own
             if spec["groups"]:
                 os.setgroups([])
             os.setresgid(spec["uid"], spec["uid"], spec["uid"])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from qemu.qmp import EventListener
+
 from emberkeep.base import aio, proc
 from emberkeep.domain.errors import Corrupt, GuestError
 from emberkeep.domain.microvms import ProcessIdentity
@@ -49,6 +51,7 @@ class Machine:
         if delta is not None:
             memory = self._guest_memory()
             await aio.in_thread(memory.write, delta.pieces())
+        refused = Corrupt(f"QEMU does not accept the device state {devices}")
         with devices.open("rb") as file, self.monitor.events("MIGRATION") as events:
             capability = {"capability": "events", "state": True}
             await self.monitor.execute("migrate-set-capabilities", capabilities=[capability])
@@ -56,15 +59,10 @@ class Machine:
             await self.monitor.execute("migrate-incoming", uri="fd:devices")
             try:
                 async with asyncio.timeout(LOAD_DEADLINE_S):
-                    async for event in events:
-                        status = event["data"]["status"]  # type: ignore[index]
-                        if status == "completed":
-                            return
-                        if status == "failed":
-                            break
+                    # a QEMU that cannot load may end without another word
+                    await aio.first(_loaded(events, refused), self._ended(refused))
             except TimeoutError as error:
                 raise GuestError("QEMU did not load the device state in time") from error
-        raise Corrupt(f"QEMU does not accept the device state {devices}")
 
     async def go(self) -> None:
         """Let the VM run."""
@@ -92,13 +90,12 @@ class Machine:
     async def end(self) -> None:
         """Kill the VMM and wait until it is gone; everything it held goes with it."""
         await self.monitor.close()
-        proc.kill(self.pidfd)
-        await proc.ended(self.pidfd)
-        proc.reap(self.pidfd)
+        await proc.gone(self.pidfd)
 
     async def detach(self) -> None:
         """Leave the VMM running for a later server."""
         await self.monitor.close()
+        os.close(self.pidfd)
 
     async def _save_devices(self, folder: Path) -> None:
         # write-only, or QEMU refuses the descriptor (ENGINE-FACTS)
@@ -112,6 +109,10 @@ class Machine:
         finally:
             os.close(fd)
 
+    async def _ended(self, error: Exception) -> None:
+        await proc.ended(self.pidfd)
+        raise error
+
     def _guest_memory(self) -> GuestMemory:
         return GuestMemory(self.identity.pid, self.memory.stat())
 
@@ -122,6 +123,17 @@ class Machine:
     def _write_delta(self, path: Path) -> int:
         memory = self._guest_memory()
         return write_delta(path, memory.read(memory.dirty()), self.memory)
+
+
+async def _loaded(events: EventListener, refused: Exception) -> None:
+    """Wait until the device state is in place, or raise `refused`."""
+    async for event in events:
+        facts = event.get("data")
+        status = facts.get("status") if isinstance(facts, dict) else None
+        if status == "completed":
+            return
+        if status == "failed":
+            raise refused
 
 
 def opened_delta(snapshot: Snapshot) -> Delta:

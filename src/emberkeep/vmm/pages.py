@@ -93,11 +93,15 @@ class GuestMemory:
 
 
 def joined(runs: Iterable[Run]) -> list[Run]:
-    """Return `runs` sorted, with those that touch made one."""
+    """Return `runs` sorted, with those that touch or overlap made one.
+
+    A VMM may map its memory file more than once: no page is counted twice.
+    """
     result: list[Run] = []
     for run in sorted(runs):
-        if result and result[-1].first + result[-1].count == run.first:
-            result[-1] = Run(result[-1].first, result[-1].count + run.count)
+        if result and run.first <= result[-1].first + result[-1].count:
+            first, count = result[-1].first, result[-1].count
+            result[-1] = Run(first, max(count, run.first + run.count - first))
         else:
             result.append(run)
     return result

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from emberkeep.base import proc, sockets
+from emberkeep.base import aio, proc, sockets
 from emberkeep.domain.errors import EmberkeepError, Mismatch, Unavailable
 from emberkeep.domain.microvms import ProcessIdentity
 from emberkeep.vmm import jail
@@ -20,7 +20,9 @@ from emberkeep.vmm.qemu.monitor import Monitor
 from emberkeep.vmm.shape import Shape
 
 _START_DEADLINE_S: Final = 60.0
+_END_DEADLINE_S: Final = 30.0
 _NOFILE: Final = 256
+_DISK_HEADROOM: Final = 64 << 20  # what a qcow2 file needs beside its data, generously
 _COPIES: Final = ("/proc/sys/vm/overcommit_memory",)  # read by QEMU before it maps with reserve=off
 _STDERR_BYTES: Final = 16 * 1024
 
@@ -73,11 +75,10 @@ async def start(host: VmmHost, shape: Shape, berth: Berth, *, from_nothing: bool
         try:
             return await _greeted(shape, berth, pid, pidfd)
         except EmberkeepError as error:
-            proc.kill(pidfd)
-            await proc.ended(pidfd)
+            await proc.gone(pidfd)
             raise _told(host, _read(errors)) from error
         except BaseException:
-            proc.kill(pidfd)
+            await aio.finish(proc.gone(pidfd), within=_END_DEADLINE_S)
             raise
 
 
@@ -132,6 +133,7 @@ def _spec(
             fds.qmp, fds.agent, fds.console, fds.tap, fds.overlay, *base, *fds.disks.values(),
         ],
         "nofile": _NOFILE,
+        "fsize": (shape.disk_gib << 30) + (shape.disk_gib << 24) + _DISK_HEADROOM,
     }  # fmt: skip
 
 
@@ -153,22 +155,28 @@ async def _jailed(spec: dict[str, Any], mark: str, stderr: int) -> int | None:
         finally:
             os.close(tell)
             os.close(words)
+        text = bytearray()
         try:
-            text = await _all_of(told)
-        finally:
-            child.wait()  # it has said all it will say and is at its end
+            await _read_all(told, text)
+        except BaseException:
+            child.wait()
+            with contextlib.suppress(BlockingIOError):
+                text += os.read(told, 64)
+            if text:
+                await aio.finish(proc.gone(os.pidfd_open(int(text))), within=_END_DEADLINE_S)
+            raise
+        child.wait()  # it has said all it will say and is at its end
     return int(text) if text.endswith(b"\n") else None
 
 
-async def _all_of(fd: int) -> bytes:
-    """Read a pipe to its end without blocking the event loop."""
+async def _read_all(fd: int, text: bytearray) -> None:
+    """Read a pipe to its end into `text` without blocking the event loop."""
     os.set_blocking(fd, False)
-    text = b""
     while True:
         await proc.readable(fd)
         piece = os.read(fd, 64)
         if not piece:
-            return text
+            return
         text += piece
 
 

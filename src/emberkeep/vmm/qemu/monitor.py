@@ -12,6 +12,7 @@ from emberkeep.base import sockets
 from emberkeep.domain.errors import GuestError
 
 DEADLINE_S: Final = 30.0
+_LONGEST_LINE: Final = 256 * 1024  # no answer that we ask for comes near; the VMM is not trusted
 
 
 class Monitor:
@@ -24,7 +25,8 @@ class Monitor:
     @classmethod
     async def connected(cls, path: Path, *, deadline_s: float = DEADLINE_S) -> Self:
         """Connect to the socket at `path`; raise `GuestError` if QEMU does not greet in time."""
-        client = QMPClient(path.parent.name)
+        client = QMPClient(path.parent.name, readbuflen=_LONGEST_LINE)
+        client.events.event_filter = lambda _: False  # nobody reads it: it would grow for ever
         client.logger.disabled = True  # it reports to us by exceptions; a dying VMM is no news
         try:
             async with asyncio.timeout(deadline_s):
@@ -51,7 +53,7 @@ class Monitor:
         """Run one command and return its answer; raise `GuestError` for an error or silence."""
         words = {name.replace("_", "-"): value for name, value in arguments.items()}
         try:
-            async with asyncio.timeout(deadline_s), self._turn:
+            async with self._turn, asyncio.timeout(deadline_s):  # others' time is not ours
                 if fd is not None:
                     self._client.send_fd_scm(fd)
                 return await self._client.execute(command, words or None)
