@@ -55,6 +55,15 @@ async def recover(ground: Ground, live: Live) -> None:
         _log.warning("microvm.agent_silent", microvm=vm.id, why=error.message)
 
 
+async def mended(ground: Ground, vm: MicroVM) -> MicroVM:
+    """Finish what an earlier verb could not write down; its caller has the turn of `vm`."""
+    if vm.state is State.SUSPENDING:
+        await run_on(ground, vm)
+    elif vm.state is State.PENDING and vm.delta and ground.running.get(vm.id) is None:
+        await ground.registry.save(vm.to(State.SUSPENDED, reason="the last resume failed"))
+    return ground.registry.get(vm.id)
+
+
 def _sealed(ground: Ground, vm: MicroVM) -> bool:
     return vm.state is State.SUSPENDING and delta_path(ground, vm).exists()
 

@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import os
 from pathlib import Path
+from typing import Final
 
 from emberkeep.base import sockets
+
+_RATE: Final = 4 << 20  # bytes per second; a flood waits in the VMM
 
 
 class BoundedLog:
@@ -44,7 +47,9 @@ async def collect(path: Path, log: BoundedLog) -> None:
         return  # the VMM is gone already; its watcher says so
     try:
         while data := await reader.read(16384):
-            log.write(data)
+            with contextlib.suppress(OSError):  # a full disk costs lines, not the console
+                log.write(data)
+            await asyncio.sleep(len(data) / _RATE)
     except ConnectionError:
         return
     finally:

@@ -41,10 +41,10 @@ def of_process(machine: Machine) -> Mapping[str, object]:
 
 def of_files(home: Home, delta: str | None) -> Mapping[str, object]:
     """Say how much of the host's disk a microVM takes."""
-    folder = home.delta(delta) if delta else None
+    items = home.delta(delta).glob("*") if delta else ()  # none where it has just been removed
     return {
         "disk_bytes": _taken(home.overlay),
-        "delta_bytes": sum(_taken(item) for item in folder.iterdir()) if folder else 0,
+        "delta_bytes": sum(_taken(item) for item in items),
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emberkeep.base import aio
 from emberkeep.base.files import remove_tree
-from emberkeep.domain.errors import EmberkeepError, NotFound
+from emberkeep.domain.errors import Corrupt, EmberkeepError, Mismatch, NotFound
 from emberkeep.domain.requests import ImageFacts
 from emberkeep.domain.units import Size
 from emberkeep.node.berths import Parts
@@ -64,7 +64,13 @@ class Images:
         async with self._turns.setdefault(path, asyncio.Lock()):
             if not path.exists():
                 await self._maker.make(shape, path)
-            return await self._intact(path)
+            full = await self._intact(path)
+        if full.shape != shape:
+            raise Mismatch(
+                f"the snapshot {path} was taken in another shape than its name says",
+                hint="remove that folder; the next launch makes the snapshot anew",
+            )
+        return full
 
     async def named(self, image: str, name: str) -> Snapshot:
         """Return the intact snapshot in folder `name`, which a microVM was launched from."""
@@ -86,6 +92,11 @@ class Images:
     async def _intact(self, path: Path) -> Snapshot:
         """Open a snapshot; hash its files the first time and whenever one has been touched."""
         snapshot = open_snapshot(path)
+        if snapshot.kind != "full":
+            raise Corrupt(
+                f"the snapshot {path} is not one of an image",
+                hint="remove that folder; the next launch makes the snapshot anew",
+            )
         if not all((path / name).exists() for name in snapshot.files):
             snapshot.verify()
         signature = snapshot.signature()
@@ -112,7 +123,7 @@ class Shapes:
             accelerator="kvm" if kvm else "tcg",
             machine=_machine(self._settings.machine, kvm=kvm),
             cpu=cpu,
-            host_cpu=self._host.host_cpu if cpu.startswith("host") else "",
+            host_cpu=self._host.host_cpu if cpu.startswith(("host", "max")) else "",
             kernel=parts.kernel.digest,
             initramfs=parts.initramfs.digest,
             cmdline=CMDLINE,

@@ -1,6 +1,5 @@
 """Launch: a new microVM from an image's snapshot."""
 
-import uuid
 from dataclasses import replace
 
 from emberkeep.base import aio
@@ -19,15 +18,21 @@ from emberkeep.vmm.snapshot import Snapshot
 _CLEANUP_S = 60.0
 
 
-async def launch(ground: Ground, request: LaunchRequest, spans: Spans) -> MicroVM:
-    """Return the new microVM, RUNNING; one that does not come up is TERMINATED with the reason."""
+async def prepared(ground: Ground, request: LaunchRequest, spans: Spans) -> Snapshot:
+    """Return the snapshot to launch from; raise where `request` cannot be carried out."""
     ground.images.known(request.image)
     size = request.size or Size(Memory(ground.settings.default_memory_mib))
     if request.name:
         ground.registry.free(valid_name(request.name))
     with spans.span("snapshot"):
-        full = await ground.images.snapshot(request.image, size)
-    vm = await _recorded(ground, request, size, full, spans)
+        return await ground.images.snapshot(request.image, size)
+
+
+async def launch(
+    ground: Ground, microvm_id: str, request: LaunchRequest, full: Snapshot, spans: Spans
+) -> MicroVM:
+    """Return the new microVM, RUNNING; one that does not come up is TERMINATED with the reason."""
+    vm = await _recorded(ground, microvm_id, request, full, spans)
     try:
         return await _started(ground, vm, full, spans)
     except BaseException as error:
@@ -37,15 +42,14 @@ async def launch(ground: Ground, request: LaunchRequest, spans: Spans) -> MicroV
 
 
 async def _recorded(
-    ground: Ground, request: LaunchRequest, size: Size, full: Snapshot, spans: Spans
+    ground: Ground, microvm_id: str, request: LaunchRequest, full: Snapshot, spans: Spans
 ) -> MicroVM:
-    with spans.span("record"), ground.uids.one(ground.registry.uids()) as uid:
-        microvm_id = f"microvm-{uuid.uuid4()}"
+    with spans.span("record"), ground.uids.one() as uid:
         vm = MicroVM(
             id=microvm_id,
             name=request.name or microvm_id[: len("microvm-") + 8],
             image=request.image,
-            size=size,
+            size=full.shape.size,
             snapshot=full.path.name,
             created_at=ground.clock.wall_ns() / 1e9,
             uid=uid,

@@ -4,12 +4,15 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from emberkeep.base import aio
 from emberkeep.domain.errors import AgentLost
 from emberkeep.guestlink.agent import Agent
 
 _CONNECT_DEADLINE_S: Final = 60.0
 _PAUSE_S: Final = 0.5
+_log = structlog.get_logger()
 
 
 class Link:
@@ -26,12 +29,9 @@ class Link:
     async def keep(self) -> None:
         """Hold a session until `close`, connecting again whenever it is lost."""
         try:
-            while not self._leave.is_set() and not self._last:
-                try:
-                    await self._session()
-                except AgentLost:
-                    await aio.waited(self._leave, _PAUSE_S)
+            await aio.first(self._sessions(), self._leave.wait())
         finally:
+            self._leave.set()
             self._gone.set()
 
     @property
@@ -44,7 +44,9 @@ class Link:
         try:
             async with asyncio.timeout(deadline_s):
                 while self._agent is None:
-                    await self._up.wait()
+                    if self._leave.is_set():
+                        raise AgentLost("the channel to the agent is closed")
+                    await aio.first(self._up.wait(), self._leave.wait())
         except TimeoutError as error:
             raise AgentLost(f"the agent did not answer within {deadline_s:g} s") from error
         return self._agent
@@ -58,15 +60,29 @@ class Link:
 
     async def close(self) -> None:
         """End the session and wait until the channel is free. Idempotent."""
-        self._leave.set()
+        self.give_up()
         await self._gone.wait()
+
+    def give_up(self) -> None:
+        """End the session, and have nobody wait for another: there will be none."""
+        self._leave.set()
+
+    async def _sessions(self) -> None:
+        while not self._last:
+            try:
+                await self._session()
+            except AgentLost:
+                pass  # it is told by `ready`
+            except Exception:  # noqa: BLE001  a control loop's item
+                _log.exception("link.session_failed", socket=str(self._socket))
+            await asyncio.sleep(_PAUSE_S)  # a guest that ends each session must not busy us
 
     async def _session(self) -> None:
         async with Agent.connected(self._socket, deadline_s=_CONNECT_DEADLINE_S) as agent:
             self._agent = agent
             self._up.set()
             try:
-                await aio.first(agent.wait_lost(), self._leave.wait())
+                await agent.wait_lost()
             finally:
                 self._agent = None
                 self._up.clear()

@@ -68,7 +68,7 @@ class Maker:
         own.memory.unlink(missing_ok=True)
         own.memory.touch(mode=0o444)
         os.truncate(own.memory, shape.size.memory.bytes)
-        with self._uids.one(frozenset()) as uid:
+        with self._uids.one() as uid:
             mine = Own(id=own.id, uid=uid, run=own.run, memory=own.memory,
                        overlay=own.overlay, base=None)  # fmt: skip
             with self._berths.one(shape, mine) as berth:

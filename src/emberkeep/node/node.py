@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,17 +18,17 @@ from emberkeep.domain.ports import MicroVMs
 from emberkeep.domain.requests import ImageFacts, LaunchRequest
 from emberkeep.guestlink.agent import Agent
 from emberkeep.node import facts
-from emberkeep.node.adopt import adopt, recover
+from emberkeep.node.adopt import adopt, mended, recover
 from emberkeep.node.berths import Berths, Parts
 from emberkeep.node.console import BoundedLog
 from emberkeep.node.ground import Ground
 from emberkeep.node.images import Images, Shapes
-from emberkeep.node.launch import launch
+from emberkeep.node.launch import launch, prepared
 from emberkeep.node.layout import Layout
 from emberkeep.node.maker import Maker
 from emberkeep.node.registry import Registry
 from emberkeep.node.resume import resume
-from emberkeep.node.running import Running
+from emberkeep.node.running import Live, Running, logged
 from emberkeep.node.settings import NodeSettings
 from emberkeep.node.spans import Spans
 from emberkeep.node.suspend import suspend
@@ -62,6 +63,7 @@ class Node:
         self._tasks = tasks
         self._turns: dict[str, asyncio.Lock] = {}
         self._timelines: dict[str, dict[str, list[dict[str, str | float]]]] = {}
+        self._verbs: set[asyncio.Task[None]] = set()
         self._closing = False
         self.ground = _ground(made_of, Running(tasks, made_of.settings, self._died))
 
@@ -73,7 +75,8 @@ class Node:
             node = cls(made_of, tasks)
             await adopt(node.ground)
             for live in node.ground.running.all():
-                tasks.create_task(node._recovered(live.microvm_id))
+                tasks.create_task(logged(node._recovered(live.microvm_id)))
+            await made_of.store.forget(made_of.clock.wall_ns() / 1e9 - _DAY_S)
             try:
                 yield node
             finally:
@@ -83,10 +86,7 @@ class Node:
     async def launch(self, request: LaunchRequest) -> MicroVM:
         """Launch a microVM; it is RUNNING when this returns."""
         self._open_for_more()
-        spans = Spans(self.ground.clock)
-        vm = await self._carried_out(launch(self.ground, request, spans))
-        self._timelines[vm.id] = {"launch": spans.spans}
-        return vm
+        return await self._carried_out(self._launched(request))
 
     async def suspend(self, ref: str) -> MicroVM:
         """Suspend a RUNNING microVM; one that is SUSPENDED stays so (spec §2.5)."""
@@ -121,6 +121,10 @@ class Node:
         """Return the live session with the agent of a RUNNING microVM."""
         vm = self.ground.registry.find(ref)
         live = self.ground.running.get(vm.id)
+        if vm.state is State.RUNNING and live is None:
+            raise AgentLost(
+                f"the VMM of microVM {vm.name} is gone", hint=f"emberkeep terminate {vm.name}"
+            )
         if vm.state is not State.RUNNING or live is None:
             verb = "resume" if vm.state is State.SUSPENDED else "show"
             raise WrongState(
@@ -158,14 +162,25 @@ class Node:
     async def close(self, *, microvms: str) -> None:
         """Suspend or terminate every microVM; take no new ones."""
         self._closing = True
+        if self._verbs:
+            await asyncio.wait(self._verbs)  # what they bring up is to go down, too
         verb = self.suspend if microvms == "suspend" else self.terminate
         for vm in self.ground.registry.all():
             if microvms == "suspend" and vm.state is State.SUSPENDED:
                 continue
             try:
                 await verb(vm.id)
-            except EmberkeepError as error:
-                _log.warning("node.close", microvm=vm.id, verb=microvms, why=error.message)
+            except Exception as error:  # noqa: BLE001  a control loop's item: the others go on
+                _log.warning("node.close", microvm=vm.id, verb=microvms, why=str(error))
+
+    async def _launched(self, request: LaunchRequest) -> MicroVM:
+        spans = Spans(self.ground.clock)
+        full = await prepared(self.ground, request, spans)
+        self._open_for_more()  # making a snapshot takes its time
+        microvm_id = f"microvm-{uuid.uuid4()}"
+        async with self._turn(microvm_id):
+            self._timelines[microvm_id] = {"launch": spans.spans}
+            return await launch(self.ground, microvm_id, request, full, spans)
 
     async def _verb(self, ref: str, name: str, begin: set[State], end: State) -> MicroVM:
         """Run `suspend` or `resume` in the turn of the microVM."""
@@ -174,7 +189,7 @@ class Node:
 
     async def _in_turn(self, microvm_id: str, name: str, begin: set[State], end: State) -> MicroVM:
         async with self._turn(microvm_id):
-            vm = self.ground.registry.get(microvm_id)
+            vm = await mended(self.ground, self.ground.registry.get(microvm_id))
             if vm.state is end:
                 return vm
             if vm.state not in begin:
@@ -197,11 +212,13 @@ class Node:
                 return await self._store.get(microvm_id)
             return await terminate(self.ground, vm, "Success.")
 
-    async def _died(self, microvm_id: str, why: str) -> None:
+    async def _died(self, live: Live) -> None:
         """A VMM has ended that nobody wanted to end."""
-        async with self._turn(microvm_id):
-            _log.warning("vmm.died", microvm=microvm_id, why=why)
-            await ended(self.ground, microvm_id, why)
+        async with self._turn(live.microvm_id):
+            if self.ground.running.get(live.microvm_id) is not live:
+                return  # the verb that was at work has seen to it
+            _log.warning("vmm.died", microvm=live.microvm_id, why=live.why)
+            await ended(self.ground, live.microvm_id, live.why)
 
     async def _recovered(self, microvm_id: str) -> None:
         async with self._turn(microvm_id):
@@ -212,15 +229,20 @@ class Node:
     @asynccontextmanager
     async def _turn(self, microvm_id: str) -> AsyncGenerator[None]:
         """One verb at a time for each microVM."""
-        async with self._turns.setdefault(microvm_id, asyncio.Lock()):
-            yield
-        if self.ground.registry.peek(microvm_id) is None:
-            self._turns.pop(microvm_id, None)
+        try:
+            async with self._turns.setdefault(microvm_id, asyncio.Lock()):
+                yield
+        finally:
+            if self.ground.registry.peek(microvm_id) is None:
+                self._turns.pop(microvm_id, None)
+                self._timelines.pop(microvm_id, None)
 
     async def _carried_out(self, verb: Coroutine[Any, Any, T]) -> T:
         """Run a verb as a job of the node, so that it ends properly whoever waits for it."""
         done: asyncio.Future[T] = asyncio.Future()
-        self._tasks.create_task(_into(done, verb))
+        task = self._tasks.create_task(_into(done, verb))
+        self._verbs.add(task)
+        task.add_done_callback(self._verbs.discard)
         return await asyncio.shield(done)
 
     def _open_for_more(self) -> None:
@@ -247,12 +269,13 @@ async def _into(done: "asyncio.Future[T]", verb: Coroutine[Any, Any, T]) -> None
 
 def _ground(made_of: NodeParts, running: Running) -> Ground:
     berths = Berths(made_of.parts, made_of.layout.instance())
-    uids = Uids(available())
+    registry = Registry(made_of.store)
+    uids = Uids(available(), registry.uids)
     maker = Maker(made_of.layout, made_of.hypervisor, berths, uids)
     shapes = Shapes(made_of.hypervisor.host, made_of.vmm, made_of.settings.disk_gib)
     return Ground(
         layout=made_of.layout,
-        registry=Registry(made_of.store),
+        registry=registry,
         images=Images(made_of.layout, made_of.parts, shapes, maker),
         berths=berths,
         uids=uids,

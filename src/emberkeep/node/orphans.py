@@ -1,7 +1,6 @@
 """Finding VMM processes of this data folder by the mark in their command line."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -28,19 +27,17 @@ def marked(mark: str) -> Iterator[tuple[int, int]]:
 
 
 async def end_all(mark: str, *, but: AbstractSet[int]) -> int:
-    """Kill the marked processes except `but` and wait until they are gone; return how many."""
+    """Kill the marked processes except `but` and wait until they are gone; return how many.
+
+    Looks again until there is none: one of them may have been about to fork.
+    """
     count = 0
-    for pid, ticks in list(marked(mark)):
-        if pid in but:
-            continue
-        pidfd = proc.pidfd_of(pid, ticks)
-        if pidfd is None:
-            continue
-        try:
-            proc.kill(pidfd)
+    while found := [(pid, ticks) for pid, ticks in marked(mark) if pid not in but]:
+        for pid, ticks in found:
+            pidfd = proc.pidfd_of(pid, ticks)
+            if pidfd is None:
+                continue
             async with asyncio.timeout(_END_S):
-                await proc.ended(pidfd)
+                await proc.gone(pidfd)
             count += 1
-        finally:
-            os.close(pidfd)
     return count

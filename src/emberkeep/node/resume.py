@@ -7,7 +7,7 @@ from typing import Final
 
 from emberkeep.base import aio
 from emberkeep.base.files import remove_tree
-from emberkeep.domain.errors import AgentLost, Corrupt
+from emberkeep.domain.errors import Corrupt, GuestError
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.guestlink.agent import Agent
 from emberkeep.node.ground import Ground
@@ -61,7 +61,7 @@ async def _thawed(ground: Ground, live: Live, agent: Agent) -> None:
     for left in reversed(range(_TRIES)):
         try:
             await let_go(agent, ground.clock)
-        except AgentLost:
+        except GuestError:
             if left:
                 agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
                 continue

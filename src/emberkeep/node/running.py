@@ -1,21 +1,21 @@
 """The VMMs that run now, each with the jobs beside it: session, console, health, and its end."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from emberkeep.base import proc
-from emberkeep.domain.errors import GuestError
+from emberkeep.domain.errors import EmberkeepError, GuestError
 from emberkeep.node.console import BoundedLog, collect
 from emberkeep.node.layout import Home
 from emberkeep.node.link import Link
 from emberkeep.node.settings import NodeSettings
 from emberkeep.vmm.machine import Machine
 
+_BROKEN: Final = {"internal-error", "guest-panicked"}  # QEMU's words for: it never runs again
 _log = structlog.get_logger()
 
 
@@ -39,7 +39,7 @@ class Running:
         self,
         tasks: asyncio.TaskGroup,
         settings: NodeSettings,
-        died: Callable[[str, str], Awaitable[None]],
+        died: Callable[[Live], Awaitable[None]],
     ) -> None:
         self._tasks = tasks
         self._settings = settings
@@ -76,8 +76,8 @@ class Running:
             return
         live.leaving = True
         self._quiet(live)
+        live.link.give_up()
         await live.machine.end()
-        os.close(live.machine.pidfd)
 
     async def detach(self, live: Live) -> None:
         """Leave a VMM running for a later server."""
@@ -93,12 +93,13 @@ class Running:
             job.cancel()
 
     def _start(self, job: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        return self._tasks.create_task(_logged(job))
+        return self._tasks.create_task(logged(job))
 
     async def _watch_end(self, live: Live) -> None:
         await proc.ended(live.machine.pidfd)
+        live.link.give_up()  # whoever waits for its agent need not wait on
         if not live.leaving:
-            await self._died(live.microvm_id, live.why)
+            await self._died(live)
 
     async def _watch_health(self, live: Live) -> None:
         """Kill a VMM that hangs; let one go on that the host's full disk has stopped."""
@@ -107,17 +108,19 @@ class Running:
             await asyncio.sleep(every)
             try:
                 state = await live.machine.state(deadline_s=deadline)
-            except GuestError as error:
-                live.why = f"the VMM stopped answering: {error.message}"
+                if state == "io-error":
+                    _log.warning("vmm.disk_error", microvm=live.microvm_id)
+                    await live.machine.go()
+                if state in _BROKEN:
+                    raise GuestError(f"it is in state {state}")
+            except EmberkeepError as error:
+                live.why = f"the VMM stopped working: {error.message}"
                 _log.warning("vmm.hangs", microvm=live.microvm_id, why=error.message)
                 proc.kill(live.machine.pidfd)
                 return
-            if state == "io-error":
-                _log.warning("vmm.disk_error", microvm=live.microvm_id)
-                await live.machine.go()
 
 
-async def _logged(job: Coroutine[Any, Any, None]) -> None:
+async def logged(job: Coroutine[Any, Any, None]) -> None:
     """Run a job of one microVM; what it raises must not end the others."""
     try:
         await job

@@ -25,7 +25,17 @@ async def terminate(ground: Ground, vm: MicroVM, reason: str) -> MicroVM:
 
 
 async def ended(ground: Ground, microvm_id: str, reason: str) -> None:
-    """Terminate a microVM that failed, if it is still live."""
+    """Terminate a microVM that failed, if it is still live.
+
+    Its VMM goes first, whatever the store says; so do the files of one that never was, since the
+    disk may be full.
+    """
     vm = ground.registry.peek(microvm_id)
-    if vm is not None:
-        await terminate(ground, vm, reason)
+    if vm is None:
+        return
+    live = ground.running.get(microvm_id)
+    if live is not None:
+        await ground.running.end(live)
+    if vm.state is State.PENDING and vm.delta is None:
+        await aio.in_thread(ground.layout.microvm(microvm_id).remove)
+    await terminate(ground, vm, reason)

@@ -1,6 +1,6 @@
 """Host users for VMMs: one for each microVM, taken from a range that nobody else uses."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,14 +27,15 @@ def available(uid_map: Path = Path("/proc/self/uid_map")) -> range:
 class Uids:
     """The users not in use; what is taken is given back at the end of its block."""
 
-    def __init__(self, candidates: range) -> None:
+    def __init__(self, candidates: range, in_use: Callable[[], AbstractSet[int]]) -> None:
         self._candidates = candidates
+        self._in_use = in_use
         self._held: set[int] = set()
 
     @contextmanager
-    def one(self, in_use: AbstractSet[int]) -> Iterator[int]:
+    def one(self) -> Iterator[int]:
         """Hold a user that is neither held nor in use."""
-        uid = self._free(in_use)
+        uid = self._free(self._in_use())
         self._held.add(uid)
         try:
             yield uid
