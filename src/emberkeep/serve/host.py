@@ -48,13 +48,18 @@ def qemu_binary(settings: VmmSettings) -> tuple[Path, str]:
 
 
 def visible_to(binary: Path) -> tuple[Path, ...]:
-    """Return the folders a QEMU outside /usr needs: its own, or the prefix above its bin."""
+    """Return the folders a QEMU outside /usr needs: its own, or the prefix of its installation."""
     real = binary.resolve()
-    if real.is_relative_to("/usr") and binary.is_relative_to("/usr"):
-        return ()
-    folders = {path.parent.parent if path.parent.name == "bin" else path.parent
-               for path in (real, binary)}  # fmt: skip
-    return tuple(sorted(folder for folder in folders if not folder.is_relative_to("/usr")))
+    folders = {_installation(path) for path in (real, binary) if not path.is_relative_to("/usr")}
+    return tuple(sorted(folders))
+
+
+def _installation(binary: Path) -> Path:
+    """Return the folder that must be seen for `binary` to run, and never the whole host."""
+    prefix, root = binary.parent.parent, Path("/")
+    if prefix != root and (prefix / "share" / "qemu").is_dir():
+        return prefix
+    return binary if binary.parent == root else binary.parent
 
 
 def host_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
