@@ -9,8 +9,8 @@ from typing import Final
 import structlog
 
 from emberkeep.base import aio
-from emberkeep.base.files import remove_tree, sync
-from emberkeep.domain.errors import AgentLost, EmberkeepError, GuestError
+from emberkeep.base.files import sync
+from emberkeep.domain.errors import EmberkeepError, GuestError
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.node.faults import told
 from emberkeep.node.ground import Ground
@@ -18,7 +18,7 @@ from emberkeep.node.running import Live
 from emberkeep.node.spans import Spans
 from emberkeep.node.terminate import ended
 from emberkeep.node.wake import AGENT_DEADLINE_S, let_go
-from emberkeep.vmm.snapshot import Snapshot, open_snapshot, seal, unsealed
+from emberkeep.vmm.snapshot import Snapshot, discard, open_snapshot, seal, unsealed
 
 _CLEANUP_S: Final = 60.0
 _log = structlog.get_logger()
@@ -83,18 +83,31 @@ async def _running_on_after_failure(ground: Ground, vm: MicroVM) -> AsyncGenerat
 
 
 async def run_on(ground: Ground, vm: MicroVM) -> None:
-    """Take a SUSPENDING microVM back to RUNNING; one that cannot run on is TERMINATED."""
-    live = ground.running.get(vm.id)
+    """Take a SUSPENDING microVM back to RUNNING; one whose VMM cannot run on is TERMINATED.
+
+    Neither a silent agent nor a store that cannot be written is a reason to end it.
+    """
     try:
-        if live is None:
-            raise AgentLost("its VMM is gone")
-        await live.link.close()
-        # before it runs: a sealed delta of a SUSPENDING microVM would be taken for its state
-        await aio.in_thread(remove_tree, delta_path(ground, vm))
-        await live.machine.go()
-        ground.running.link(live)
-        agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
-        await ground.registry.save(vm.to(State.RUNNING))
-        await let_go(agent, ground.clock)
-    except EmberkeepError as error:
+        live = await _going(ground, vm)
+    except GuestError as error:
         await ended(ground, vm.id, f"it could neither be suspended nor run on: {error.message}")
+        return
+    try:
+        await let_go(await live.link.ready(deadline_s=AGENT_DEADLINE_S), ground.clock)
+    except EmberkeepError as error:
+        _log.warning("microvm.agent_silent", microvm=vm.id, why=error.message)
+    await ground.registry.save(vm.to(State.RUNNING))
+
+
+async def _going(ground: Ground, vm: MicroVM) -> Live:
+    """Let the VMM of `vm` go on, with a session of its own again."""
+    live = ground.running.get(vm.id)
+    if live is None:
+        raise GuestError("its VMM is gone")
+    await live.link.close()
+    # before it runs: a sealed delta of a SUSPENDING microVM would be taken for its state
+    with told("removing the snapshot"):
+        await aio.in_thread(discard, delta_path(ground, vm))
+    await live.machine.go()
+    ground.running.link(live)
+    return live
