@@ -63,15 +63,17 @@ class Registry:
         if ref in self._live:
             return self._live[ref]
         named = [vm for vm in self._live.values() if vm.name == ref]
-        begun = [vm for vm in self._live.values() if vm.id.startswith(ref)]
         if named:
             return named[0]
+        if len(ref) < _LEAST_PREFIX:
+            raise _unknown(ref)
+        begun = [vm for vm in self._live.values() if vm.id.startswith(ref)]
         if len(begun) > 1:
             raise Conflict(
                 f"{ref!r} is the beginning of {len(begun)} microVMs' ids",
                 hint="give more of the id, or the name",
             )
-        if not begun or len(ref) < _LEAST_PREFIX:
+        if not begun:
             raise _unknown(ref)
         return begun[0]
 

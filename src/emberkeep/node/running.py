@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
 from emberkeep.base import proc
-from emberkeep.domain.errors import EmberkeepError, GuestError
+from emberkeep.domain.errors import GuestError
 from emberkeep.node.console import BoundedLog, collect
 from emberkeep.node.layout import Home
 from emberkeep.node.link import Link
@@ -103,21 +104,32 @@ class Running:
 
     async def _watch_health(self, live: Live) -> None:
         """Kill a VMM that hangs; let one go on that the host's full disk has stopped."""
-        every, deadline = self._settings.health_interval_s, self._settings.health_deadline_s
         while True:
-            await asyncio.sleep(every)
+            await asyncio.sleep(self._settings.health_interval_s)
             try:
-                state = await live.machine.state(deadline_s=deadline)
-                if state == "io-error":
-                    _log.warning("vmm.disk_error", microvm=live.microvm_id)
-                    await live.machine.go()
-                if state in _BROKEN:
-                    raise GuestError(f"it is in state {state}")
-            except EmberkeepError as error:
-                live.why = f"the VMM stopped working: {error.message}"
-                _log.warning("vmm.hangs", microvm=live.microvm_id, why=error.message)
-                proc.kill(live.machine.pidfd)
+                state = await self._looked_at(live)
+            except GuestError as error:
+                self._kill(live, f"the VMM stopped answering: {error.message}")
                 return
+            if state in _BROKEN:
+                self._kill(live, f"the VMM has stopped for good: {state}")
+                return
+            if state == "io-error":
+                _log.warning("vmm.disk_error", microvm=live.microvm_id)
+                with suppress(GuestError):  # the next look tells
+                    await live.machine.go()
+
+    def _kill(self, live: Live, why: str) -> None:
+        live.why = why
+        _log.warning("vmm.hangs", microvm=live.microvm_id, why=why)
+        proc.kill(live.machine.pidfd)
+
+    async def _looked_at(self, live: Live) -> str:
+        """Ask for the run state, twice: it may be we who stood still while the answer came."""
+        each = self._settings.health_deadline_s / 2
+        with suppress(GuestError):
+            return await live.machine.state(deadline_s=each)
+        return await live.machine.state(deadline_s=each)
 
 
 async def logged(job: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,160 @@
+"""Names, users, logs and folders of a node."""
+
+import asyncio
+import os
+import subprocess  # noqa: TID251  a process to be found
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from emberkeep.base import proc
+from emberkeep.base.sockets import listening
+from emberkeep.domain.errors import Conflict, NotFound, QuotaExceeded
+from emberkeep.domain.microvms import State
+from emberkeep.node import facts, orphans
+from emberkeep.node.console import BoundedLog, collect
+from emberkeep.node.layout import Home, Layout, owned
+from emberkeep.node.registry import Registry
+from emberkeep.node.spans import Spans
+from emberkeep.node.uids import HOST, NAMESPACE, NONE, Uids, available
+from emberkeep.node.wake import fresh, hostname
+from emberkeep_guest.identity import Identity
+from emberkeep_guest.request import Request
+from tests.fakes.microvms import FakeMicroVMs
+from tests.fakes.values import microvm
+
+
+@pytest.mark.parametrize("name", ["N", "My_VM", "a-", "a__b--", "x" * 63, "a" + "_" * 62])
+def test_every_name_makes_a_host_name_that_the_agent_takes(name: str):
+    assert Identity(Request({"op": "wake", **fresh("microvm-1", name)})).hostname == hostname(name)
+
+
+def test_a_user_is_neither_held_nor_in_use():
+    used = {10}
+    uids = Uids(range(10, 13), lambda: used)
+    with uids.one() as first, uids.one() as second:
+        assert {first, second} == {11, 12}
+        with pytest.raises(QuotaExceeded), uids.one():
+            pass
+    with uids.one() as again:
+        assert again == 11
+
+
+@pytest.mark.parametrize(
+    ("rows", "users"),
+    [("0 0 4294967295\n", HOST), ("0 1000 1\n1 100000 65536\n", NAMESPACE), ("0 1000 1\n", NONE)],
+)
+def test_users_fit_the_user_namespace(tmp_path: Path, rows: str, users: range):
+    (tmp_path / "uid_map").write_text(rows)
+    assert available(tmp_path / "uid_map") == users
+
+
+async def test_the_registry_finds_by_id_name_and_beginning():
+    registry = Registry(FakeMicroVMs())
+    one, two = microvm(1), microvm(2, name="microvm-00000001")
+    await registry.add(one)
+    await registry.add(two)
+    assert registry.find(one.id) is one
+    assert registry.find("microvm-00000001") is two  # a name is meant before a beginning
+    assert registry.find("microvm-00000002") is two
+    with pytest.raises(Conflict):
+        registry.find("microvm-0000000")
+    with pytest.raises(NotFound):
+        registry.find("microvm-")
+    with pytest.raises(Conflict):
+        registry.free("vm-1")
+    gone = await registry.save(one.to(State.TERMINATING))
+    await registry.save(gone.to(State.TERMINATED))
+    assert registry.peek(one.id) is None
+    registry.free("vm-1")
+
+
+async def test_what_the_store_refuses_is_not_remembered():
+    registry = Registry(FakeMicroVMs())
+    await registry.add(microvm(1))
+    with pytest.raises(Conflict):
+        await registry.add(microvm(2, name="vm-1"))
+    assert [vm.id for vm in registry.all()] == [microvm(1).id]
+
+
+def test_a_log_keeps_the_last_bytes_and_no_more(tmp_path: Path):
+    log = BoundedLog(tmp_path / "console.log", 4096)
+    for number in range(1000):
+        log.write(b"%06d\n" % number)
+    assert log.read().endswith(b"000998\n000999\n")
+    assert 2048 <= len(log.read()) <= 4096
+    log.write(b"x" * 100_000)
+    assert len(log.read()) <= 4096
+
+
+async def test_a_console_is_read_on_when_the_log_cannot_be_written(tmp_path: Path):
+    home = Home(tmp_path / "home")
+    log = BoundedLog(home.console, 4096)  # its folder is not there yet
+    with listening(tmp_path / "c") as server:
+        server.setblocking(False)
+        reading = asyncio.create_task(collect(tmp_path / "c", log))  # noqa: TID251  a test's
+        loop = asyncio.get_running_loop()
+        vmm, _ = await loop.sock_accept(server)
+        with vmm:
+            await loop.sock_sendall(vmm, b"lost\n")
+            await asyncio.sleep(0.05)
+            home.make()
+            await loop.sock_sendall(vmm, b"kept\n")
+        await reading
+    assert log.read() == b"kept\n"
+
+
+def test_one_server_owns_a_folder(tmp_path: Path):
+    with owned(tmp_path), pytest.raises(Conflict, match=str(os.getpid())), owned(tmp_path):
+        pass
+    with owned(tmp_path):
+        pass
+
+
+def test_the_instance_is_made_once(tmp_path: Path):
+    layout = Layout(tmp_path / "data")
+    layout.prepare()
+    assert layout.instance() == layout.instance()
+    assert layout.data.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_delta_that_has_just_gone_takes_no_room(tmp_path: Path):
+    assert facts.of_files(Home(tmp_path), "delta-3") == {"disk_bytes": 0, "delta_bytes": 0}
+
+
+async def test_processes_with_the_mark_are_ended_and_no_others():
+    mark = f"emberkeep:test-{os.getpid()}:"
+    with _sleeping(f"{mark}a") as ours, _sleeping(f"{mark}b") as kept, _sleeping(f"x{mark}") as no:
+        assert await orphans.end_all(mark, but={kept}) == 1
+        assert proc.start_ticks(ours) is None
+        assert proc.start_ticks(kept)
+        assert proc.start_ticks(no)
+
+
+@contextmanager
+def _sleeping(word: str) -> Iterator[int]:
+    argv = [sys.executable, "-c", "import time; time.sleep(60)", word]
+    with subprocess.Popen(argv) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def test_spans_are_told_in_order():
+    class Clock:
+        now = 0
+
+        def monotonic_ns(self) -> int:
+            self.now += 1_000_000
+            return self.now
+
+        wall_ns = monotonic_ns
+
+    spans = Spans(Clock())
+    with spans.span("a"):
+        pass
+    assert spans.spans == [{"name": "a", "at_ms": 1.0, "ms": 1.0}]
