@@ -1,0 +1,207 @@
+"""Who ends a microVM whose VMM has died: the verb that is at work, else the watcher."""
+
+import asyncio
+import os
+import subprocess  # noqa: TID251  stands for a VMM
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emberkeep.artifacts import Artifact
+from emberkeep.base import proc
+from emberkeep.base.clock import HostClock
+from emberkeep.domain.errors import GuestError, NoSpace
+from emberkeep.domain.microvms import MicroVM, ProcessIdentity, State
+from emberkeep.node import suspend
+from emberkeep.node.adopt import mended
+from emberkeep.node.berths import Parts
+from emberkeep.node.layout import Layout
+from emberkeep.node.node import Node, NodeParts
+from emberkeep.node.running import Live
+from emberkeep.node.settings import NodeSettings
+from emberkeep.node.terminate import ended
+from emberkeep.vmm.hypervisor import Hypervisor
+from emberkeep.vmm.machine import Machine
+from emberkeep.vmm.settings import VmmSettings
+from emberkeep.vmm.start import VmmHost
+from tests.fakes.microvms import FakeMicroVMs
+from tests.fakes.values import microvm
+
+
+class Monitor:
+    """Answers every command, or refuses them all."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.gone = False
+
+    async def execute(self, command: str, fd: int | None = None, **_: object) -> Any:
+        if self.gone:
+            raise GuestError(f"QEMU is gone ({command})")
+        self.said.append(command)
+        return {"status": "running"}
+
+    async def close(self) -> None:
+        return
+
+
+class Store(FakeMicroVMs):
+    """One whose disk may be full."""
+
+    full = False
+
+    async def save(self, vm: MicroVM, *, expected_revision: int) -> None:
+        if self.full:
+            raise NoSpace("the disk is full")
+        await super().save(vm, expected_revision=expected_revision)
+
+
+class World:
+    """A node with one RUNNING microVM, whose VMM is `sleep` and whose agent never answers."""
+
+    def __init__(self, node: Node, store: Store, live: Live, process: "subprocess.Popen[bytes]"):
+        self.node, self.store, self.live, self.process = node, store, live, process
+        self.ground = node.ground
+
+    @property
+    def vm(self) -> MicroVM:
+        return self.ground.registry.get(self.live.microvm_id)
+
+    @property
+    def monitor(self) -> Monitor:
+        assert isinstance(self.live.machine.monitor, Monitor)
+        return self.live.machine.monitor
+
+    async def die(self) -> None:
+        self.process.kill()
+        self.monitor.gone = True
+        await asyncio.sleep(0.1)  # the watcher has seen it
+
+
+@asynccontextmanager
+async def world(data: Path) -> AsyncIterator[World]:
+    layout, store = Layout(data), Store()
+    layout.prepare()
+    part = Artifact(name="part", path=data / "part", digest="0")
+    parts = Parts(kernel=part, initramfs=part, agent=part, images={}, blobs=data)
+    host = VmmHost(qemu=data / "qemu", version="10.0.2", accelerator="tcg", host_cpu="")
+    made_of = NodeParts(
+        layout=layout, store=store, parts=parts, hypervisor=Hypervisor(host), vmm=VmmSettings(),
+        settings=NodeSettings(), clock=HostClock(),
+    )  # fmt: skip
+    with sleeping() as process:
+        async with Node.open(made_of) as node:
+            vm = replace(microvm(1), state=State.RUNNING)
+            await node.ground.registry.add(vm)
+            home = layout.microvm(vm.id)
+            home.make()
+            live = node.ground.running.begin(vm.id, machine(process.pid, home.run), home)
+            await asyncio.sleep(0)  # its jobs have begun
+            yield World(node, store, live, process)
+
+
+@contextmanager
+def sleeping() -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def machine(pid: int, run: Path) -> Machine:
+    identity = ProcessIdentity(
+        pid=pid, start_ticks=proc.start_ticks(pid) or 0, boot_id=proc.host_boot_id()
+    )
+    monitor: Any = Monitor()
+    shape: Any = None
+    return Machine(
+        identity=identity, pidfd=os.pidfd_open(pid), monitor=monitor, run=run, shape=shape,
+        memory=run / "memory.img",
+    )  # fmt: skip
+
+
+async def test_a_vmm_that_dies_by_itself_ends_its_microvm(tmp_path: Path):
+    async with world(tmp_path / "data") as w:
+        await w.die()
+        assert w.ground.running.get(w.live.microvm_id) is None
+        assert (await w.node.show(w.live.microvm_id)).state is State.TERMINATED
+
+
+async def test_a_vmm_that_dies_during_a_verb_is_left_to_the_verb(tmp_path: Path):
+    """Or a failed resume, SUSPENDED again, would be terminated by the watcher that waited."""
+    async with world(tmp_path / "data") as w:
+        async with w.node._turn(w.vm.id):
+            await w.die()
+            going = await w.ground.registry.save(w.vm.to(State.SUSPENDING))
+            await w.ground.registry.save(replace(going.to(State.SUSPENDED), delta="delta-1"))
+            await w.ground.running.end(w.live)
+        await asyncio.sleep(0.1)
+        assert w.vm.state is State.SUSPENDED
+        assert w.ground.layout.microvm(w.vm.id).path.exists()
+
+
+async def test_a_silent_agent_does_not_end_a_microvm_whose_suspend_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(suspend, "AGENT_DEADLINE_S", 0.1)
+    async with world(tmp_path / "data") as w:
+        going = await w.ground.registry.save(w.vm.to(State.SUSPENDING))
+        await suspend.run_on(w.ground, going)
+        assert w.vm.state is State.RUNNING
+        assert w.monitor.said == ["cont"]
+
+
+async def test_a_full_disk_does_not_end_a_microvm_whose_suspend_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(suspend, "AGENT_DEADLINE_S", 0.1)
+    async with world(tmp_path / "data") as w:
+        going = await w.ground.registry.save(w.vm.to(State.SUSPENDING))
+        w.store.full = True
+        with pytest.raises(NoSpace):
+            await suspend.run_on(w.ground, going)
+        assert w.process.poll() is None
+        w.store.full = False
+        assert (await mended(w.ground, w.vm)).state is State.RUNNING
+
+
+async def test_a_vmm_that_cannot_run_on_ends_its_microvm(tmp_path: Path):
+    async with world(tmp_path / "data") as w:
+        going = await w.ground.registry.save(w.vm.to(State.SUSPENDING))
+        w.monitor.gone = True
+        await suspend.run_on(w.ground, going)
+        assert (await w.node.show(going.id)).state is State.TERMINATED
+
+
+async def test_a_resume_that_could_not_be_written_back_is_suspended_again(tmp_path: Path):
+    async with world(tmp_path / "data") as w:
+        stuck = await w.ground.registry.save(
+            replace(w.vm, state=State.PENDING, delta="delta-1", revision=w.vm.revision + 1)
+        )
+        await w.ground.running.end(w.live)
+        assert (await mended(w.ground, stuck)).state is State.SUSPENDED
+
+
+async def test_a_full_disk_does_not_keep_a_vmm_alive(tmp_path: Path):
+    async with world(tmp_path / "data") as w:
+        w.store.full = True
+        with pytest.raises(NoSpace):
+            await ended(w.ground, w.vm.id, "it failed")
+        assert w.ground.running.all() == []
+        assert proc.start_ticks(w.process.pid) is None
+        w.store.full = False
+        await w.node.terminate(w.vm.id)
+        assert w.ground.registry.all() == []
+
+
+async def test_going_down_leaves_no_turn_and_no_timeline(tmp_path: Path):
+    async with world(tmp_path / "data") as w:
+        await w.node.close(microvms="terminate")
+        assert w.ground.registry.all() == []
+        assert w.node._turns == {}
+        assert w.node._timelines == {}
