@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.metadata
+import os
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -39,6 +40,7 @@ def serve(settings: Settings, *, ready: Callable[[], None] | None = None) -> Non
     Raises `Conflict` if another server has the data folder or the port, `Unavailable` if this host
     lacks something.
     """
+    os.umask(0o022)  # the jails' users read what we make; what is secret lies in private folders
     privileges.obtain(settings.data)
     proc.adopt_orphans()
     with owned(settings.data):

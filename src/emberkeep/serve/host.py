@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -59,7 +60,9 @@ def _installation(binary: Path) -> Path:
     prefix, root = binary.parent.parent, Path("/")
     if prefix != root and (prefix / "share" / "qemu").is_dir():
         return prefix
-    return binary if binary.parent == root else binary.parent
+    if binary.parent == root or not binary.parent.stat().st_mode & stat.S_IXOTH:
+        return binary  # alone: of a private folder the VMM's user could reach nothing
+    return binary.parent
 
 
 def host_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
