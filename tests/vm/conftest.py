@@ -7,7 +7,7 @@ Artifacts and image snapshots are kept between sessions in EMBERKEEP_TEST_DATA, 
 import os
 import shutil
 import subprocess  # noqa: TID251  the command line as its users have it
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,19 @@ _SETUP_S = 1500
 _CHECKOUT = Path(__file__).parents[2]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the servers have said last."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Server):
+                report.sections.append((f"fixture {name}", value.tail()))
+    return report
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a home folder, so that nobody's own is touched."""
@@ -32,15 +45,11 @@ def data(home: Path) -> Path:
     """Return a data folder that has all artifacts."""
     chosen = os.environ.get("EMBERKEEP_TEST_DATA")  # noqa: TID251
     folder = Path(chosen or _CHECKOUT / ".state" / "vm-tests").absolute()
-    index = folder / "artifacts" / "index.json"
-    before = index.read_bytes() if index.exists() else b""
     made = subprocess.run(
         emberkeep("setup", "--data", str(folder)), env=environment(home), capture_output=True,
         text=True, timeout=_SETUP_S, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    if index.read_bytes() != before:  # snapshots of other artifacts would only take space
-        shutil.rmtree(folder / "images", ignore_errors=True)
     return folder
 
 
@@ -67,7 +76,7 @@ def vm(ek: Emberkeep) -> Iterator[MicroVM]:
 
 
 @pytest.fixture(scope="module")
-def another(vm: MicroVM, data: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def another(vm: MicroVM, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a data folder of its own with the same artifacts and snapshots, as hard links.
 
     A test that spoils a file must put another in its place.
@@ -77,5 +86,5 @@ def another(vm: MicroVM, data: Path, home: Path, tmp_path_factory: pytest.TempPa
     folder.mkdir(parents=True)
     for name in ("artifacts", "images"):
         shutil.copytree(data / name, folder / name, copy_function=os.link)
-    shutil.copy(data / "accelerator.json", folder)
-    return folder
+    yield folder
+    shutil.rmtree(folder)

@@ -6,12 +6,11 @@ import socket
 import subprocess  # noqa: TID251  the server and the command line as their users have them
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
-from emberkeep.node import orphans
 from emberkeep_sdk import Emberkeep
 
 T = TypeVar("T")
@@ -50,10 +49,11 @@ class Server:
 
     def __init__(self, data: Path, home: Path, *, env: Mapping[str, str] | None = None) -> None:
         self.data = data
-        self.home = home
+        self.home = home / data.name  # where it leaves its credentials: not those of another
+        self.home.mkdir(exist_ok=True)
         self.port = _free_port()
-        self.log = home / "server.log"
-        self.env = environment(home, **(env or {}))
+        self.log = self.home / "server.log"
+        self.env = environment(self.home, **(env or {}))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -74,15 +74,16 @@ class Server:
         found = dict(line.split(" = ", 1) for line in lines if " = " in line)
         return f"{found['aws_access_key_id']}.{found['aws_secret_access_key']}"
 
-    def up(self, *, prefix: Sequence[str] = (), **env: str) -> None:
+    def up(self, *, umask: int = -1) -> None:
         """Start it and wait until it says that it is ready."""
         reading, writing = os.pipe()
         words = ["--data", str(self.data), "--listen", f"127.0.0.1:{self.port}"]
         with os.fdopen(reading, "rb") as ready, self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*prefix, *emberkeep("up", *words, "--ready-fd", str(writing))],
-                env={**self.env, **env}, cwd=self.home, pass_fds=(writing,),
+                [*emberkeep("up", *words, "--ready-fd", str(writing))],
+                env=self.env, cwd=self.home, pass_fds=(writing,),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                umask=umask,
             )  # fmt: skip
             os.close(writing)
             said = _read_within(ready.fileno(), UP_S)
@@ -132,8 +133,13 @@ class Server:
 
     def vmms(self) -> list[int]:
         """Return the processes that carry the mark of this data folder."""
-        word = (self.data / "instance").read_text().strip()
-        return [pid for pid, _ in orphans.marked(f"emberkeep:{word}")]
+        mark = b"emberkeep:" + (self.data / "instance").read_bytes().strip()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has just ended
+                if mark in path.read_bytes():
+                    found.append(int(path.parent.name))
+        return found
 
     def remains(self) -> dict[str, list[str]]:
         """Return what should not be there after `down`: processes, files, mounts."""
@@ -152,16 +158,14 @@ class Server:
 
 
 @contextmanager
-def serving(server: Server) -> Iterator[Server]:
+def serving(server: Server, *, umask: int = -1) -> Iterator[Server]:
     """Run `server` for the length of the block; it must then leave nothing behind."""
-    server.up()
+    server.up(umask=umask)
     try:
         yield server
         server.down()
         assert server.remains() == {"processes": [], "files": [], "mounts": []}
     finally:
-        if sys.exc_info()[0] is not None:
-            sys.stderr.write(f"the server said last:\n{server.tail()}\n")
         with suppress(Exception):
             server.down()
         server.swept()

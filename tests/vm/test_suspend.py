@@ -15,12 +15,11 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(300, func_only=True)]
 _COUNTING = """
 import os, time
 log = open("/counted", "w")
-log.write("0\\n")
 print("counting", flush=True)
 number = 0
 while True:
-    number += 1
     os.write(log.fileno(), b"%d\\n" % number)
+    number += 1
     time.sleep(0.01)
 """
 # Every reading of the clock; what it writes down are those behind a pause, and those that step.
