@@ -61,7 +61,7 @@ mount_image() {
 	need disk
 	mount -t ext4 -o noatime "$found" $image/disk || fail "cannot mount the writable disk"
 	mkdir -p $image/disk/upper $image/disk/work
-	mount -t overlay -o "lowerdir=$lower,upperdir=$image/disk/upper,workdir=$image/disk/work" \
+	mount -t overlay -o "lowerdir=$lower,upperdir=$image/disk/upper,workdir=$image/disk/work,redirect_dir=on" \
 		overlay $image/root || fail "cannot stack the image"
 }
 
