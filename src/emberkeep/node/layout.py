@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from emberkeep.base.files import remove_tree
+from emberkeep.base.files import remove_tree, sync
 from emberkeep.domain.errors import Conflict, Unavailable
 
 
@@ -58,6 +58,7 @@ class Layout:
         if not path.exists():
             unfinished = path.with_suffix(".new")
             unfinished.write_text(secrets.token_hex(8), encoding="ascii")
+            sync(unfinished)  # an empty one would be everybody's
             unfinished.rename(path)
         return path.read_text(encoding="ascii").strip()
 

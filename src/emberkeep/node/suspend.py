@@ -10,7 +10,7 @@ import structlog
 
 from emberkeep.base import aio
 from emberkeep.base.files import sync
-from emberkeep.domain.errors import EmberkeepError, GuestError
+from emberkeep.domain.errors import EmberkeepError, GuestError, NoSpace
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.node.faults import told
 from emberkeep.node.ground import Ground
@@ -29,6 +29,11 @@ async def suspend(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
     live = ground.running.get(vm.id)
     if live is None:
         raise GuestError(f"microVM {vm.name} has no VMM", hint=f"emberkeep terminate {vm.name}")
+    if await live.machine.state() == "io-error":
+        raise NoSpace(
+            f"microVM {vm.name} stands still: the host's disk is full",
+            hint="free some space below the data folder; the microVM then goes on by itself",
+        )
     # not verified: what a suspend costs must not depend on the image's size; a resume verifies
     full = open_snapshot(ground.layout.images / vm.image / vm.snapshot)
     going = await ground.registry.save(vm.to(State.SUSPENDING))

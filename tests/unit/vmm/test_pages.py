@@ -109,3 +109,7 @@ def test_no_right_to_the_memory_is_told(memory_file):
 
 def test_runs_that_touch_are_joined():
     assert joined([Run(5, 1), Run(1, 2), Run(3, 2), Run(9, 1)]) == [Run(1, 5), Run(9, 1)]
+
+
+def test_pages_that_are_mapped_twice_are_counted_once():
+    assert joined([Run(5, 10), Run(0, 7), Run(6, 2), Run(20, 1)]) == [Run(0, 15), Run(20, 1)]

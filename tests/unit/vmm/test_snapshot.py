@@ -11,6 +11,7 @@ from emberkeep.domain.units import Memory, Size
 from emberkeep.vmm.shape import Q35, TCG_CPU, Shape, check_restorable
 from emberkeep.vmm.snapshot import (
     checksum_of,
+    discard,
     open_snapshot,
     remove_unsealed,
     seal,
@@ -132,3 +133,13 @@ def test_a_pinned_q35_restores_on_a_later_qemu():
 def test_another_shape_is_refused_with_the_reason(shape, here):
     with pytest.raises(Mismatch, match="does not fit this host"):
         check_restorable(replace(SHAPE, **shape), **{**HERE, **here})
+
+
+def test_what_is_discarded_is_never_seen_again_not_even_in_part(sealed, monkeypatch):
+    monkeypatch.setattr("emberkeep.vmm.snapshot.remove_tree", lambda _: None)  # killed before it
+    discard(sealed)
+    assert not sealed.exists()
+    monkeypatch.undo()
+    remove_unsealed(sealed.parent)
+    assert list(sealed.parent.iterdir()) == []
+    discard(sealed)
