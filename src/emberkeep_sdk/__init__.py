@@ -33,7 +33,7 @@ from emberkeep_sdk._sync.execs import Exec
 from emberkeep_sdk._sync.files import Files
 from emberkeep_sdk._sync.microvm import MicroVM
 from emberkeep_sdk._sync.ports import Stream
-from emberkeep_sdk._values import Entry, ExecResult, Exit, Image, MicroVMFacts, Process
+from emberkeep_sdk._values import Entry, ExecResult, Exit, Image, MicroVMFacts, Process, Span
 
 __all__ = [
     "Access",
@@ -65,6 +65,7 @@ __all__ = [
     "NotFound",
     "Process",
     "QuotaExceeded",
+    "Span",
     "Stream",
     "Unavailable",
     "Unreachable",

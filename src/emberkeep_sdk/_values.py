@@ -112,6 +112,14 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
 
 
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a launch, suspend or resume: its begin, counted from that of the verb."""
+
+    name: str
+    at_ms: float
+    ms: float
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """An image that can be launched, and the sizes it has a snapshot for."""
 

@@ -190,6 +190,10 @@ class FakeAgent:
     async def metrics(self) -> dict[str, Any]:
         return {"load": 0.5}
 
+    async def ping(self) -> float:
+        self._may_refuse()
+        return 0.0025
+
     def _may_refuse(self) -> None:
         if self.refusal and self.breaks_after is None:
             raise self.refusal

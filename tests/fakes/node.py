@@ -59,6 +59,10 @@ class FakeNode:
     async def facts(self, ref: str) -> Mapping[str, object]:
         return {"pid": 4711}
 
+    async def timeline(self, ref: str) -> Mapping[str, Sequence[Mapping[str, object]]]:
+        await self.show(ref)
+        return {"launch": [{"name": "vmm", "at_ms": 1.5, "ms": 80.0}]}
+
     def agent(self, ref: str) -> FakeAgent:
         vm = meant(ref, self.microvms._by_id.values())
         if vm.state is not State.RUNNING:

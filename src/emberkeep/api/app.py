@@ -21,9 +21,11 @@ from emberkeep.api.bodies import (
     MicroVMsBody,
     Mkdir,
     Move,
+    PingBody,
     ProcessesBody,
     Range,
     Remove,
+    SpanBody,
     StatusBody,
     Unpack,
     Write,
@@ -40,6 +42,7 @@ from emberkeep.domain.ports import Credentials, NodePort
 _VM: Final = "/v1/microvms/{ref}"
 _FILES: Final = f"{_VM}/files"
 _Facts: Final = dict[str, Any]  # as the agent gives them
+_Spans: Final = dict[str, list[SpanBody]]  # by verb
 
 _BYTES: Final = "application/octet-stream"
 _TAR: Final = "application/x-tar"
@@ -59,6 +62,8 @@ OPERATIONS: Final = (
     Operation("POST", f"{_VM}/resume", microvms.resume, reply=MicroVMBody),
     Operation("GET", f"{_VM}/console", microvms.console, gives="text/plain"),
     Operation("GET", f"{_VM}/metrics", microvms.metrics, reply=_Facts),
+    Operation("GET", f"{_VM}/timeline", microvms.timeline, reply=_Spans),
+    Operation("GET", f"{_VM}/ping", microvms.ping, reply=PingBody),
     Operation("GET", f"{_VM}/processes", microvms.processes, reply=ProcessesBody),
     Operation("POST", f"{_VM}/signal", microvms.kill, body=Kill),
 

@@ -193,6 +193,20 @@ class WrittenBody(Struct, frozen=True, kw_only=True):
     size: int
 
 
+class SpanBody(Struct, frozen=True, kw_only=True):
+    """A part of a launch, suspend or resume: when it began, counted from the verb, and how long."""
+
+    name: str
+    at_ms: float
+    ms: float
+
+
+class PingBody(Struct, frozen=True, kw_only=True):
+    """How long the agent took to answer the server."""
+
+    ms: float
+
+
 class ProcessesBody(Struct, frozen=True, kw_only=True):
     """The processes of the workload: pid, ppid, user, command, state, rss_bytes, cpu_s."""
 

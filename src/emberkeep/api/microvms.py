@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 
+import msgspec
 from starlette.responses import Response
 
 from emberkeep.api.bodies import (
@@ -13,7 +14,9 @@ from emberkeep.api.bodies import (
     Listing,
     MicroVMBody,
     MicroVMsBody,
+    PingBody,
     ProcessesBody,
+    SpanBody,
     StatusBody,
     signal_number,
 )
@@ -100,6 +103,17 @@ async def console(call: Call[None, None]) -> Response:
 async def metrics(call: Call[None, None]) -> object:
     """Say what a microVM uses: memory, CPU, disk."""
     return await call.agent.metrics()
+
+
+async def timeline(call: Call[None, None]) -> dict[str, list[SpanBody]]:
+    """Say where the time of the last launch, suspend and resume went."""
+    spans = await call.context.node.timeline(call.ref)
+    return msgspec.convert(spans, dict[str, list[SpanBody]])
+
+
+async def ping(call: Call[None, None]) -> PingBody:
+    """Measure a round trip to the agent, as the server sees it."""
+    return PingBody(ms=round(await call.agent.ping() * 1000, 3))
 
 
 async def processes(call: Call[None, None]) -> ProcessesBody:

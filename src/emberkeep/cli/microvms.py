@@ -71,11 +71,16 @@ def ps(*, everything: bool, quiet: bool, as_json: bool) -> None:
 
 @click.command(short_help="Show what is known of a microVM.")
 @click.argument("ref", metavar="MICROVM")
+@click.option("--timeline", is_flag=True, help="Where the time of launch, suspend, resume went.")
 @common
-def show(ref: str, *, as_json: bool) -> None:
+def show(ref: str, *, timeline: bool, as_json: bool) -> None:
     """Show what is known of a microVM, named by its name, id, or the beginning of its id."""
     with client() as ek:
-        facts = facts_of(ek.get(ref))
+        vm = ek.get(ref)
+        if timeline:
+            _print_timeline(vm, as_json=as_json)
+            return
+        facts = facts_of(vm)
     if as_json:
         print_json(facts)
         return
@@ -121,6 +126,21 @@ def facts_of(vm: "MicroVM") -> dict[str, Any]:
 
     facts: dict[str, Any] = msgspec.to_builtins(vm.facts)
     return facts
+
+
+def _print_timeline(vm: "MicroVM", *, as_json: bool) -> None:
+    import msgspec  # noqa: PLC0415  start-up time
+
+    spans = vm.timeline()
+    if as_json:
+        print_json(msgspec.to_builtins(spans))
+        return
+    rows = [
+        (verb, one.name, f"{one.at_ms:.1f}", f"{one.ms:.1f}")
+        for verb, parts in spans.items()
+        for one in parts
+    ]
+    print_table(("VERB", "PART", "AT MS", "MS"), rows)
 
 
 def _each(refs: Sequence[str], change: Callable[["MicroVM"], object], *, as_json: bool) -> None:

@@ -159,6 +159,11 @@ class Node:
             "timeline": self._timelines.get(vm.id, {}),
         }
 
+    async def timeline(self, ref: str) -> Mapping[str, Sequence[Mapping[str, object]]]:
+        """Return the spans of the last launch, suspend and resume that this server carried out."""
+        vm = await self.show(ref)
+        return self._timelines.get(vm.id, {})
+
     async def close(self, *, microvms: str) -> None:
         """Suspend or terminate every microVM; take no new ones."""
         self._closing = True

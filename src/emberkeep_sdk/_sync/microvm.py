@@ -1,5 +1,6 @@
 """One microVM: run commands in it, look into it, suspend, resume and terminate it."""
 
+import math
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -10,7 +11,7 @@ from emberkeep_sdk._sync.execs import Exec
 from emberkeep_sdk._sync.files import Files
 from emberkeep_sdk._sync.http import Http, as_type, path_of
 from emberkeep_sdk._sync.ports import Stream
-from emberkeep_sdk._values import ExecResult, MicroVMFacts, Process
+from emberkeep_sdk._values import ExecResult, MicroVMFacts, Process, Span
 from emberkeep_sdk._wire import (
     COLLECTED,
     Argv,
@@ -194,6 +195,15 @@ class MicroVM:
     def metrics(self) -> dict[str, Any]:
         """Return what it uses now: memory, cpu, disk, load, uptime_s, processes."""
         return as_type(self._http.call("GET", self._path("metrics")), dict[str, Any])
+
+    def timeline(self) -> dict[str, list[Span]]:
+        """Return where the time of its last launch, suspend and resume went, by verb."""
+        return as_type(self._http.call("GET", self._path("timeline")), dict[str, list[Span]])
+
+    def ping(self) -> float:
+        """Return the milliseconds of a round trip from the server to the agent."""
+        answer = as_type(self._http.call("GET", self._path("ping")), dict[str, float])
+        return answer.get("ms", math.nan)
 
     def console(self) -> str:
         """Return the last part of its serial console."""

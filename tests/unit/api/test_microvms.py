@@ -136,6 +136,24 @@ async def test_the_agent_of_a_suspended_microvm_is_out_of_reach(api: Api):
     assert answer.json()["error"]["hint"] == "emberkeep resume web"
 
 
+async def test_the_timeline_has_the_spans_of_each_verb(api: Api):
+    await api.running("web")
+    async with api.client() as client:
+        answer = await client.get("/v1/microvms/web/timeline")
+        unknown = fault(await client.get("/v1/microvms/nobody/timeline"))
+
+    assert answer.json() == {"launch": [{"name": "vmm", "at_ms": 1.5, "ms": 80.0}]}
+    assert unknown[:2] == (404, "NotFound")
+
+
+async def test_a_ping_is_the_servers_own_round_trip_to_the_agent(api: Api):
+    await api.running("web")
+    async with api.client() as client:
+        answer = await client.get("/v1/microvms/web/ping")
+
+    assert answer.json() == {"ms": 2.5}
+
+
 async def test_what_the_agent_says_is_passed_on(api: Api):
     await api.running("web")
     async with api.client() as client:

@@ -77,6 +77,17 @@ def test_looking_into_a_microvm(cli: Cli, vm: MicroVM):
     assert b"512.0 MiB" in cli("stats", vm.name).stdout
 
 
+def test_a_timeline_is_shown_part_by_part(cli: Cli, vm: MicroVM):
+    shown = cli("show", vm.name, "--timeline").stdout.decode().splitlines()
+
+    assert [line.split() for line in shown] == [
+        ["VERB", "PART", "AT", "MS", "MS"], ["launch", "vmm", "1.5", "80.0"],
+    ]  # fmt: skip
+    assert json.loads(cli("show", vm.name, "--timeline", "--json").stdout) == {
+        "launch": [{"name": "vmm", "at_ms": 1.5, "ms": 80.0}]
+    }
+
+
 def test_env_prints_what_clients_need(cli: Cli, server: Serving):
     key_id, _, secret = KEY.partition(".")
 

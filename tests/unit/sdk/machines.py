@@ -206,6 +206,9 @@ class LocalAgent:
     async def metrics(self) -> object:
         return {"memory": {"total": 1 << 29}, "cpu": {"count": 1}, "uptime_s": 1.0}
 
+    async def ping(self) -> float:
+        return 0.0025
+
     def _entry(self, path: Path) -> dict[str, Any]:
         try:
             found = path.lstat()
@@ -289,6 +292,9 @@ class LocalNode:
 
     async def facts(self, ref: str) -> dict[str, object]:
         return {"pid": 7, "disk": {"bytes": 12}} if self._find(ref) else {}
+
+    async def timeline(self, ref: str) -> dict[str, object]:
+        return {"launch": [{"name": "vmm", "at_ms": 1.5, "ms": 80.0}]} if self._find(ref) else {}
 
     def agent(self, ref: str) -> LocalAgent:
         vm = self._find(ref)

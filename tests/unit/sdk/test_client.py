@@ -16,6 +16,7 @@ from emberkeep_sdk import (
     Invalid,
     MicroVM,
     NotFound,
+    Span,
     Unreachable,
     WrongState,
 )
@@ -294,6 +295,14 @@ def test_processes_signals_metrics_and_the_console(vm: MicroVM):
     assert vm.processes()[0].pid == 1
     assert vm.metrics()["memory"]["total"] == 1 << 29
     assert vm.console() == "booted\n"
+
+
+def test_where_the_time_of_a_launch_went(vm: MicroVM):
+    assert vm.timeline() == {"launch": [Span(name="vmm", at_ms=1.5, ms=80.0)]}
+
+
+def test_the_agent_is_pinged(vm: MicroVM):
+    assert vm.ping() == 2.5
 
 
 def assert_ends(server: Serving, vm: MicroVM) -> None:
