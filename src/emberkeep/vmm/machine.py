@@ -55,12 +55,15 @@ class Machine:
         with devices.open("rb") as file, self.monitor.events("MIGRATION") as events:
             capability = {"capability": "events", "state": True}
             await self.monitor.execute("migrate-set-capabilities", capabilities=[capability])
-            await self.monitor.execute("getfd", file.fileno(), fdname="devices")
-            await self.monitor.execute("migrate-incoming", uri="fd:devices")
+            # not "fd:", which newer QEMUs do not take for a file (11.1: "Use file: instead")
+            added = await self.monitor.execute("add-fd", file.fileno())
+            fdset = int(added["fdset-id"])
+            await self.monitor.execute("migrate-incoming", uri=f"file:/dev/fdset/{fdset}")
             try:
                 async with asyncio.timeout(LOAD_DEADLINE_S):
                     # a QEMU that cannot load may end without another word
                     await aio.first(_loaded(events, refused), self._ended(refused))
+                await self.monitor.execute("remove-fd", fdset_id=fdset)
             except TimeoutError as error:
                 raise GuestError("QEMU did not load the device state in time") from error
 
