@@ -1,0 +1,141 @@
+"""What a server and its microVMs hold of the host, and what of it nobody can explain."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from emberkeep.node import orphans
+from tests.bars.servers import BarServer
+
+SPACES: Final = ("mnt", "pid", "net", "ipc", "uts", "user")
+_RUNNING: Final = re.compile(r"overlay\.qcow2|console(\.older)?\.log|run")
+_SUSPENDED: Final = re.compile(r"overlay\.qcow2|console(\.older)?\.log")
+
+
+@dataclass
+class Host:
+    """The host before a server ran: what was there already is not ours."""
+
+    links: frozenset[str] = field(default_factory=lambda: frozenset(_links()))
+    spaces: frozenset[str] = field(default_factory=lambda: frozenset(_own_spaces()))
+
+
+def unexplained(server: BarServer, host: Host, states: dict[str, tuple[str, str | None]]) -> list[str]:
+    """Return what live microVMs (id → state, delta) do not explain; nothing, if all is well."""
+    running = {name for name, (state, _) in states.items() if state == "RUNNING"}
+    vmms = {pid for name in running for pid in server.vmm_of(name)}
+    return [
+        *_processes(server, running, vmms),
+        *_folders(server, states),
+        *_mounts(server),
+        *_spaces(server, host, vmms),
+        *_devices(host, vmms),
+    ]
+
+
+def reap() -> None:
+    """Take the exit status of VMMs whose server was killed: they have become children of ours."""
+    for pid in _children(os.getpid()):
+        with suppress(OSError):
+            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            if words[0] == "Z" and "qemu" in Path(f"/proc/{pid}/comm").read_text():
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _processes(server: BarServer, running: set[str], vmms: set[int]) -> Iterator[str]:
+    """Every marked process must be the one VMM of a running microVM, and be below nobody else."""
+    for name in running:
+        if len(server.vmm_of(name)) != 1:
+            yield f"{name} runs and has the VMMs {server.vmm_of(name)}"
+    for pid in set(server.vmms()) - vmms:
+        with suppress(OSError):
+            text = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            yield f"process {pid} of no live microVM: {text[:200]}"
+    for pid in _all_below(server.pid) - vmms - {server.pid}:
+        with suppress(OSError):
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            yield f"process {pid} below the server ({state}): {Path(f'/proc/{pid}/comm').read_text()}"
+
+
+def _folders(server: BarServer, states: dict[str, tuple[str, str | None]]) -> Iterator[str]:
+    folders = {item.name for item in (server.data / "microvms").iterdir()}
+    for name in folders ^ states.keys():
+        yield f"microvms/{name} and the microVM do not fit together"
+    for name in folders & states.keys():
+        state, _ = states[name]
+        found = [item.name for item in server.home_of(name).iterdir()]
+        deltas = [one for one in found if one.startswith("delta-")]
+        usual = _RUNNING if state == "RUNNING" else _SUSPENDED
+        for one in found:
+            if one not in deltas and not usual.fullmatch(one):
+                yield f"microvms/{name}/{one} of a {state} microVM"
+        if len(deltas) != (state == "SUSPENDED"):
+            yield f"a {state} microVM with the deltas {deltas}"
+    for one in (server.data / "run").iterdir():
+        if not one.name.startswith("overlay-"):
+            yield f"run/{one.name}"
+    for one in server.data.glob("images/*/.*"):
+        yield f"an unsealed {one.name}"
+
+
+def _mounts(server: BarServer) -> Iterator[str]:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if str(server.data) in line or line.split(" - ")[1].startswith("nsfs"):
+            yield f"mount {line}"
+
+
+def _spaces(server: BarServer, host: Host, vmms: set[int]) -> Iterator[str]:
+    """A namespace lives by a process, a descriptor or a mount: look at ours of each kind."""
+    for pid, _ in orphans.marked(f"emberkeep:{(server.data / 'instance').read_text().strip()}"):
+        if pid not in vmms:
+            yield f"namespaces of process {pid}"
+    for item in Path(f"/proc/{server.pid}/fd").iterdir():
+        with suppress(OSError):
+            to = os.readlink(item)
+            if to.partition(":")[0] in SPACES:
+                yield f"the server holds {to}"
+    for name in SPACES:
+        with suppress(OSError):
+            space = os.readlink(f"/proc/{server.pid}/ns/{name}")
+            if space not in host.spaces:
+                yield f"the server is in {space}"
+
+
+def _devices(host: Host, vmms: set[int]) -> Iterator[str]:
+    for name in _links() - host.links:
+        if name.startswith(("tap", "ek", "ember")):
+            yield f"network device {name}"
+    for pid in vmms:
+        with suppress(OSError):
+            lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+            names = {line.partition(":")[0].strip() for line in lines}
+            if not names <= {"lo", "tap0", "sit0", "tunl0", "ip6tnl0"}:
+                yield f"VMM {pid} sees {names}"
+
+
+def _links() -> set[str]:
+    return {item.name for item in Path("/sys/class/net").iterdir()}
+
+
+def _own_spaces() -> set[str]:
+    return {os.readlink(f"/proc/self/ns/{name}") for name in SPACES}
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _all_below(pid: int) -> set[int]:
+    found = {pid}
+    for child in _children(pid):
+        found |= _all_below(child)
+    return found
