@@ -70,7 +70,7 @@ def _sealed(ground: Ground, vm: MicroVM) -> bool:
 
 async def _taken_over(ground: Ground, vm: MicroVM) -> None:
     """Take charge of the VMM of `vm`, if it is there and answers."""
-    if vm.process is None:
+    if vm.process is None or not orphans.carries(vm.process.pid, ground.berths.mark(vm.id)):
         return
     home = ground.layout.microvm(vm.id)
     try:

@@ -2,7 +2,8 @@
 
 lock                                 held by the one server that owns the folder
 emberkeep.db                         the microVMs
-instance                             a random word in the command line of every VMM from here
+instance, instance-of                a random word in the command line of every VMM from here, and
+                                     the inode of the folder it is for
 images/NAME/SIZE-SHAPE/              sealed full snapshots
 microvms/ID/                         overlay.qcow2, console.log, sealed delta-N/, sockets in run/
 run/                                 what does not outlive a start: builds, disk templates
@@ -53,14 +54,24 @@ class Layout:
         self.data.chmod(0o700)
 
     def instance(self) -> str:
-        """Return the word that marks this folder's VMMs, made on first use."""
-        path = self.data / "instance"
-        if not path.exists():
-            unfinished = path.with_suffix(".new")
-            unfinished.write_text(secrets.token_hex(8), encoding="ascii")
-            sync(unfinished)  # an empty one would be everybody's
-            unfinished.rename(path)
+        """Return the word that marks this folder's VMMs, made on first use.
+
+        A copy of the folder gets a word of its own: it must not touch the original's VMMs.
+        """
+        path, belongs = self.data / "instance", self.data / "instance-of"
+        here = str(self.data.stat().st_ino)
+        if not belongs.exists() or belongs.read_text(encoding="ascii") != here:
+            _put(path, secrets.token_hex(8))
+            _put(belongs, here)
         return path.read_text(encoding="ascii").strip()
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(text, encoding="ascii")
+    sync(unfinished)
+    unfinished.rename(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,22 @@ from emberkeep.base import proc
 _END_S: Final = 30.0
 
 
+def carries(pid: int, mark: str) -> bool:
+    """Say whether the process `pid` has a word beginning with `mark`; one that is gone has none."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(word.startswith(mark.encode()) for word in words)
+
+
 def marked(mark: str) -> Iterator[tuple[int, int]]:
     """Yield (pid, start ticks) of every process with a word beginning with `mark`."""
-    wanted = mark.encode()
     for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal():
-            continue
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it has just ended
-        ticks = proc.start_ticks(int(folder.name))
-        if ticks is not None and any(word.startswith(wanted) for word in words):
-            yield int(folder.name), ticks
+        if folder.name.isdecimal() and carries(int(folder.name), mark):
+            ticks = proc.start_ticks(int(folder.name))
+            if ticks is not None:
+                yield int(folder.name), ticks
 
 
 async def end_all(mark: str, *, but: AbstractSet[int]) -> int:

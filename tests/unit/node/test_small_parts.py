@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import subprocess  # noqa: TID251  a process to be found
 import sys
 from collections.abc import Iterator
@@ -112,6 +113,15 @@ def test_one_server_owns_a_folder(tmp_path: Path):
         pass
     with owned(tmp_path):
         pass
+
+
+def test_a_copied_folder_is_another_instance(tmp_path: Path):
+    (tmp_path / "one").mkdir()
+    word = Layout(tmp_path / "one").instance()
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+
+    assert Layout(tmp_path / "two").instance() != word
+    assert Layout(tmp_path / "one").instance() == word
 
 
 def test_the_instance_is_made_once(tmp_path: Path):
