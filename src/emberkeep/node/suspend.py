@@ -71,7 +71,7 @@ def _sealed(folder: Path, path: Path, overlay: Path, full: Snapshot, version: st
     """Make the disk durable, then the snapshot that belongs to it."""
     sync(overlay)
     sync(overlay.parent)
-    seal(folder, path, shape=full.shape, taken_by=version, base=full.seal)
+    seal(folder, path, shape=full.shape, taken_by=version, base=full.seal, beside=[overlay])
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ never seen.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ class Snapshot:
     shape: Shape
     base: str  # the seal of the full snapshot a delta belongs to
     files: Mapping[str, tuple[int, str]]  # name -> bytes, checksum
+    beside: Mapping[str, int]  # files next to the folder that belong to it: name -> bytes
     seal: str
 
     @property
@@ -67,6 +68,11 @@ class Snapshot:
 
     def verify(self) -> None:
         """Hash every file; raise `Corrupt` where one is missing, cut or changed."""
+        for name, size in self.beside.items():
+            path = self.path.parent / name
+            actual = path.stat().st_size if path.exists() else 0
+            if actual != size:
+                raise _corrupt(path, f"it has {actual} bytes instead of {size}")
         for name, (size, checksum) in self.files.items():
             path = self.path / name
             try:
@@ -109,8 +115,19 @@ def unsealed(path: Path) -> Iterator[Path]:
         remove_tree(folder)
 
 
-def seal(folder: Path, path: Path, *, shape: Shape, taken_by: str, base: str = "") -> Snapshot:
-    """Write meta.json over the synced files of `folder` and make it the snapshot `path`."""
+def seal(
+    folder: Path,
+    path: Path,
+    *,
+    shape: Shape,
+    taken_by: str,
+    base: str = "",
+    beside: Sequence[Path] = (),
+) -> Snapshot:
+    """Write meta.json over the synced files of `folder` and make it the snapshot `path`.
+
+    `beside` are files next to `path` that belong to it and stay where they are.
+    """
     files = {item.name: (item.stat().st_size, checksum_of(item)) for item in folder.iterdir()}
     record: dict[str, Any] = {
         "format": FORMAT,
@@ -119,6 +136,7 @@ def seal(folder: Path, path: Path, *, shape: Shape, taken_by: str, base: str = "
         "shape": shape.record(),
         "base": base,
         "files": {name: list(facts) for name, facts in sorted(files.items())},
+        "beside": {item.name: item.stat().st_size for item in beside},
     }
     sealed = _seal_of(record)
     for name in files:
@@ -184,6 +202,7 @@ def _snapshot_of(path: Path, record: dict[str, Any], seal: str) -> Snapshot:
         shape=Shape.of_record(record["shape"]),
         base=record["base"],
         files={name: (int(size), str(check)) for name, (size, check) in record["files"].items()},
+        beside={name: int(size) for name, size in record["beside"].items()},
         seal=seal,
     )
 

@@ -44,6 +44,20 @@ def test_what_was_sealed_is_opened_the_same(sealed):
     assert set(snapshot.files) == {"memory.img", "devices.state", "disk.img"}
 
 
+def test_the_disk_beside_a_delta_must_be_as_it_was(tmp_path):
+    disk = tmp_path / "overlay.qcow2"
+    disk.write_bytes(b"q" * 700)
+    with unsealed(tmp_path / "delta-1") as folder:
+        (folder / "memory.delta").write_bytes(b"m")
+        (folder / "devices.state").write_bytes(b"d")
+        seal(folder, tmp_path / "delta-1", shape=SHAPE, taken_by="10.0.2", beside=[disk])
+    open_snapshot(tmp_path / "delta-1").verify()
+    disk.write_bytes(b"q" * 699)
+
+    with pytest.raises(Corrupt, match=r"overlay\.qcow2"):
+        open_snapshot(tmp_path / "delta-1").verify()
+
+
 def test_a_failed_take_leaves_nothing(tmp_path):
     def take():
         with unsealed(tmp_path / "one") as folder:
