@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def sleeper():
-    pid = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", "input()"])
+    pid = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", "input()"])  # noqa: S606
     pidfd = os.pidfd_open(pid)
     yield pid, pidfd
     proc.kill(pidfd)
