@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +24,9 @@ class Host:
     spaces: frozenset[str] = field(default_factory=lambda: frozenset(_own_spaces()))
 
 
-def unexplained(server: BarServer, host: Host, states: dict[str, tuple[str, str | None]]) -> list[str]:
-    """Return what live microVMs (id → state, delta) do not explain; nothing, if all is well."""
-    running = {name for name, (state, _) in states.items() if state == "RUNNING"}
+def unexplained(server: BarServer, host: Host, states: Mapping[str, str]) -> list[str]:
+    """Return what live microVMs (id → state) do not explain; nothing, if all is well."""
+    running = {name for name, state in states.items() if state == "RUNNING"}
     vmms = {pid for name in running for pid in server.vmm_of(name)}
     return [
         *_processes(server, running, vmms),
@@ -58,28 +58,32 @@ def _processes(server: BarServer, running: set[str], vmms: set[int]) -> Iterator
     for pid in _all_below(server.pid) - vmms - {server.pid}:
         with suppress(OSError):
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            yield f"process {pid} below the server ({state}): {Path(f'/proc/{pid}/comm').read_text()}"
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            yield f"process {pid} below the server ({state}): {name}"
 
 
-def _folders(server: BarServer, states: dict[str, tuple[str, str | None]]) -> Iterator[str]:
+def _folders(server: BarServer, states: Mapping[str, str]) -> Iterator[str]:
     folders = {item.name for item in (server.data / "microvms").iterdir()}
     for name in folders ^ states.keys():
         yield f"microvms/{name} and the microVM do not fit together"
     for name in folders & states.keys():
-        state, _ = states[name]
-        found = [item.name for item in server.home_of(name).iterdir()]
-        deltas = [one for one in found if one.startswith("delta-")]
-        usual = _RUNNING if state == "RUNNING" else _SUSPENDED
-        for one in found:
-            if one not in deltas and not usual.fullmatch(one):
-                yield f"microvms/{name}/{one} of a {state} microVM"
-        if len(deltas) != (state == "SUSPENDED"):
-            yield f"a {state} microVM with the deltas {deltas}"
-    for one in (server.data / "run").iterdir():
-        if not one.name.startswith("overlay-"):
-            yield f"run/{one.name}"
-    for one in server.data.glob("images/*/.*"):
-        yield f"an unsealed {one.name}"
+        yield from _folder(server.home_of(name), states[name])
+    for item in (server.data / "run").iterdir():
+        if not item.name.startswith("overlay-"):
+            yield f"run/{item.name}"
+    for item in server.data.glob("images/*/.*"):
+        yield f"an unsealed {item.name}"
+
+
+def _folder(home: Path, state: str) -> Iterator[str]:
+    found = [item.name for item in home.iterdir()]
+    deltas = [one for one in found if one.startswith("delta-")]
+    usual = _RUNNING if state == "RUNNING" else _SUSPENDED
+    for one in found:
+        if one not in deltas and not usual.fullmatch(one):
+            yield f"{home.name}/{one} of a {state} microVM"
+    if len(deltas) != (state == "SUSPENDED"):
+        yield f"a {state} microVM with the deltas {deltas}"
 
 
 def _mounts(server: BarServer) -> Iterator[str]:
@@ -95,12 +99,12 @@ def _spaces(server: BarServer, host: Host, vmms: set[int]) -> Iterator[str]:
             yield f"namespaces of process {pid}"
     for item in Path(f"/proc/{server.pid}/fd").iterdir():
         with suppress(OSError):
-            to = os.readlink(item)
+            to = str(item.readlink())
             if to.partition(":")[0] in SPACES:
                 yield f"the server holds {to}"
     for name in SPACES:
         with suppress(OSError):
-            space = os.readlink(f"/proc/{server.pid}/ns/{name}")
+            space = str(Path(f"/proc/{server.pid}/ns/{name}").readlink())
             if space not in host.spaces:
                 yield f"the server is in {space}"
 
@@ -122,7 +126,7 @@ def _links() -> set[str]:
 
 
 def _own_spaces() -> set[str]:
-    return {os.readlink(f"/proc/self/ns/{name}") for name in SPACES}
+    return {str(Path(f"/proc/self/ns/{name}").readlink()) for name in SPACES}
 
 
 def _children(pid: int) -> list[int]:

@@ -10,6 +10,9 @@ The caller decides by the files' digests; "done" alone says nothing (a private m
 written as one likes).
 """
 
+# the system calls themselves, one attempt a line
+# ruff: noqa: PTH101, PTH104, PTH106, PTH108, PTH115, PTH116, PTH120, PTH208, PTH211, S103, E501
+
 import ctypes
 import errno
 import fcntl
@@ -143,8 +146,8 @@ def by_mapping(_fds: dict[int, str]) -> None:
         attempt(f"mprotect shared {path}", lambda f=fd: _mprotect(f, 1, mmap.PROT_READ))
         attempt(f"mprotect shared, nothing first {path}", lambda f=fd: _mprotect(f, 1, 0))
         attempt(f"private write {path}", lambda f=fd: _mprotect(f, 2, mmap.PROT_READ, write=True))
-        attempt(f"madvise remove shared {path}", lambda f=fd: _madvise(f, 1, size))
-        attempt(f"madvise remove private {path}", lambda f=fd: _madvise(f, 2, size))
+        attempt(f"madvise remove shared {path}", lambda f=fd, s=size: _madvise(f, 1, s))
+        attempt(f"madvise remove private {path}", lambda f=fd, s=size: _madvise(f, 2, s))
         attempt(f"reopen {path}", lambda f=fd: os.open(f"/proc/self/fd/{f}", os.O_RDWR))
         attempt(f"reopen by /dev/fd {path}", lambda f=fd: os.open(f"/dev/fd/{f}", os.O_RDWR))
         by_descriptor(f"own fd of {path}", fd)
@@ -208,11 +211,16 @@ def by_name_again(where: str) -> None:
 
 def _mounts(where: str) -> None:
     for path in TARGETS:
-        attempt(f"{where}: remount {path} rw", lambda p=path: _mount(None, p, None, MS_REMOUNT | MS_BIND))
+        attempt(
+            f"{where}: remount {path} rw",
+            lambda p=path: _mount(None, p, None, MS_REMOUNT | MS_BIND),
+        )
         attempt(f"{where}: bind over {path}", lambda p=path: _mount("/dev/null", p, None, MS_BIND))
         attempt(f"{where}: bind away {path}", lambda p=path: _mount(p, "/dev/null", None, MS_BIND))
         attempt(f"{where}: move {path}", lambda p=path: _mount(p, "/dev/null", None, MS_MOVE))
-        attempt(f"{where}: umount {path}", lambda p=path: _check(libc.umount2(p.encode(), 2), "umount"))
+        attempt(
+            f"{where}: umount {path}", lambda p=path: _check(libc.umount2(p.encode(), 2), "umount")
+        )
     attempt(f"{where}: remount / rw", lambda: _mount(None, "/", None, MS_REMOUNT | MS_BIND))
     attempt(f"{where}: tmpfs", lambda: _mount("x", "/image", "tmpfs", 0))
 

@@ -82,7 +82,7 @@ class _Crashes:
             for account in list(self.ledger.accounts.values()):
                 wrong += self._compared(ek, account, found.get(account.name), every=every)
             states = {
-                vm.id: (vm.state, None) for vm in self._settled(ek).values()
+                vm.id: vm.state for vm in self._settled(ek).values()
                 if vm.state != "TERMINATED"
             }  # fmt: skip
             names = {vm.name for vm in found.values() if vm.state != "TERMINATED"}
@@ -168,7 +168,7 @@ class _Crashes:
         account.written, account.writing = found, None
         return []
 
-    def _left_over(self, states: dict[str, tuple[str, str | None]]) -> list[str]:
+    def _left_over(self, states: dict[str, str]) -> list[str]:
         """Look for what nobody explains; what ends by itself in a moment is no leftover."""
         deadline = time.monotonic() + 10
         while found := footprint.unexplained(self.server, self.host, states):

@@ -33,7 +33,9 @@ _COUNT: Final = "n=0; while :; do n=$((n+1)); echo $n > /run/n; sleep 0.1; done"
 _QEMUS: Final = sorted(
     (version_of(version), str(binary))
     for binary, version in (
-        qemu_binary(VmmSettings(qemu=name)) for name in ("qemu-system-x86_64", *word("QEMUS").split(":")) if name
+        qemu_binary(VmmSettings(qemu=name))
+        for name in ("qemu-system-x86_64", *word("QEMUS").split(":"))
+        if name
     )
 )  # fmt: skip
 

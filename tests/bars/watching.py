@@ -1,4 +1,7 @@
-"""The host's side of the witness: what it says, how right its clock is, whether its log is whole."""
+"""The host's side of the witness: what it says, how right its clock is, whether its log is whole.
+
+A lost, doubled or changed line, and one that was written while the microVM was suspended, shows.
+"""
 
 import json
 import time
@@ -71,9 +74,9 @@ def judge(log: bytes, last: Sight, awake: Sequence[Awake], *, slack_ns: int) -> 
     assert zlib.crc32(whole) == last.checksum, "the file is not what the witness has written"
     times = []
     for number, line in enumerate(lines):
-        count, wall = line.split(b" ")[:2]
-        assert int(count) == number, f"line {number} has count {count.decode()}"
-        times.append(int(wall))
+        count, written = map(int, line.split(b" ")[:2])
+        assert count == number, f"line {number} has count {count}"
+        times.append(written)
     at = 0
     for number, wall in enumerate(times):
         while at + 1 < len(awake) and wall >= awake[at + 1].begin - slack_ns:

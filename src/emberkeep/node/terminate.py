@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from emberkeep.base import aio
+from emberkeep.domain.errors import NoSpace
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.node.ground import Ground
 
@@ -10,11 +11,8 @@ from emberkeep.node.ground import Ground
 async def terminate(ground: Ground, vm: MicroVM, reason: str) -> MicroVM:
     """End a live microVM; return it TERMINATED."""
     if vm.state is not State.TERMINATING:
-        vm = await ground.registry.save(vm.to(State.TERMINATING, reason=reason))
-    live = ground.running.get(vm.id)
-    if live is not None:
-        await ground.running.end(live)
-    await aio.in_thread(ground.layout.microvm(vm.id).remove)
+        vm = await _begun(ground, vm, reason)
+    await _emptied(ground, vm)
     over = replace(
         vm.to(State.TERMINATED, reason=vm.state_reason or reason),
         terminated_at=ground.clock.wall_ns() / 1e9,
@@ -22,6 +20,24 @@ async def terminate(ground: Ground, vm: MicroVM, reason: str) -> MicroVM:
         delta=None,
     )
     return await ground.registry.save(over)
+
+
+async def _begun(ground: Ground, vm: MicroVM, reason: str) -> MicroVM:
+    """Record that the end has begun; on a full disk what ends makes room for that first."""
+    going = vm.to(State.TERMINATING, reason=reason)
+    try:
+        return await ground.registry.save(going)
+    except NoSpace:
+        await _emptied(ground, vm)
+        return await ground.registry.save(going)
+
+
+async def _emptied(ground: Ground, vm: MicroVM) -> None:
+    """End the VMM and remove every file. Idempotent."""
+    live = ground.running.get(vm.id)
+    if live is not None:
+        await ground.running.end(live)
+    await aio.in_thread(ground.layout.microvm(vm.id).remove)
 
 
 async def ended(ground: Ground, microvm_id: str, reason: str) -> None:
