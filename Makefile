@@ -4,10 +4,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup run test check unit vm bars fmt clean
+.PHONY: help setup run test check unit vm bars bench bench-compare fmt clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
 setup: ## Install what is missing on this machine, and the command at .venv/bin/emberkeep
 	@scripts/setup-host.sh
@@ -34,6 +34,13 @@ vm: ## Tests on real microVMs; KVM, or TCG and patience
 
 bars: setup ## The long checks: cycles, crash loops, fuzzing, what CI has no time for
 	$(BIN)/pytest -m bars tests
+
+bench: setup ## Measure, beside a bare script; BENCH="-n 50 --full" for more (docs/performance.md)
+	$(BIN)/emberkeep setup
+	$(BIN)/python -m bench $(BENCH)
+
+bench-compare: ## Two runs beside each other: make bench-compare A=one.json B=other.json
+	@$(BIN)/python -m bench compare $(A) $(B) $(filter-out $@,$(MAKECMDGOALS))
 
 fmt: ## Format
 	$(BIN)/ruff check --fix

@@ -1,0 +1,1 @@
+"""What Emberkeep costs: measured beside a bare script that does the same without it."""
