@@ -68,8 +68,9 @@ def _measured(stand: Stand, options: Namespace) -> None:
     if "sustained" in options.parts:
         _sustained(stand, options.sustained_s)
     if "crowd" in options.parts:
-        print(f"  {crowds.IDLE} idle, {crowds.ALIVE} alive", flush=True)
-        crowds.crowd(stand, first, running=options.running)
+        print(f"  {options.idle} idle, {options.alive} alive", flush=True)
+        wanted = crowds.Crowd(idle=options.idle, alive=options.alive, running=options.running)
+        crowds.crowd(stand, first, wanted)
 
 
 def _bursts(stand: Stand, bursts: int, size: int) -> None:

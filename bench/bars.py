@@ -29,8 +29,6 @@ AT_ONCE_EACH: Final = "at once: each"
 AT_ONCE_OK: Final = "at once: succeed"
 AT_ONCE_CPU: Final = "at once: CPU"
 SINGLY_CPU: Final = "one after the other: CPU"
-FIFTY: Final = "50 idle microVMs and the server: memory"
-FIFTY_CPU: Final = "50 idle microVMs: CPU"
 ALIVE: Final = "microVMs alive"
 ALIVE_MEMORY: Final = "all microVMs alive and the server: memory"
 
@@ -60,6 +58,11 @@ def at_once(name: str, mode: str) -> str:
     return f"{name} ({READY[mode]})"
 
 
+def idle(count: int, what: str) -> str:
+    """Name a row about so many idle microVMs."""
+    return f"{count} idle microVMs and the server: {what}"
+
+
 RATIOS: Final[Mapping[str, str]] = {
     UNREPAIRED: FLOOR,
     **{launch(mode): FLOOR for mode in READY},
@@ -82,7 +85,7 @@ def bars(*, accelerator: str, together: int) -> list[Bar]:
             Bar(row=at_once(AT_ONCE_CPU, mode), to=at_once(SINGLY_CPU, mode), limit=1.3)
             for mode in READY
         ),
-        Bar(row=FIFTY, limit=4096),
+        Bar(row=idle(50, "memory"), limit=4096),
         Bar(row=ALIVE, limit=200, least=True),
     ]
     return [*found, Bar(row=PING, limit=4)] if accelerator == "tcg" else found

@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
@@ -13,8 +14,6 @@ from bench.rounds import Stand, first_output, settled, suspended_bytes
 from bench.servers import Server, available_mib, own_cpu_s
 from emberkeep_sdk import EmberkeepError, MicroVM
 
-IDLE: Final = 50
-ALIVE: Final = 200
 _SPARE_MIB: Final = 3072  # of the host, which is not ours alone
 _WATCHED_S: Final = 5.0
 _HANDS: Final = 4
@@ -70,24 +69,35 @@ def sustained(stand: Stand, mode: str, seconds: float) -> None:
     stand.figures.add(bars.sustained(mode), next(done) / took, unit="/s")
 
 
-def crowd(stand: Stand, mode: str, *, running: int) -> None:
-    """Have 50 idle microVMs in memory, then 200 alive, `running` of them not suspended."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crowd:
+    """How many microVMs side by side: first so many idle, then all alive, some of them running."""
+
+    idle: int
+    alive: int
+    running: int
+
+
+def crowd(stand: Stand, mode: str, wanted: Crowd) -> None:
+    """Have idle microVMs in memory, then more alive, all but some of them suspended."""
     figures, server = stand.figures, stand.servers[mode]
     settled(stand, mode)
     with ExitStack() as held:
         vms: list[MicroVM] = []
         held.callback(lambda: _ended(vms))
-        _grown(stand, mode, vms, IDLE)
+        _grown(stand, mode, vms, wanted.idle)
         server.settle(vmms=len(vms))
-        if len(vms) == IDLE:
-            figures.add(bars.FIFTY, server.memory_mib(), unit="MiB")
+        if len(vms) == wanted.idle:
+            figures.add(bars.idle(len(vms), "memory"), server.memory_mib(), unit="MiB")
             before = server.cpu_s()
             time.sleep(_WATCHED_S)
             used = (server.cpu_s() - before) / _WATCHED_S * 100
-            figures.add(bars.FIFTY_CPU, used, unit="% of a CPU")
-        _grown(stand, mode, vms, running)
+            figures.add(bars.idle(len(vms), "CPU"), used, unit="% of a CPU")
+        _grown(stand, mode, vms, wanted.running)
         awake, asleep = list(vms), list[MicroVM]()
-        while len(vms) < ALIVE and len(_grown(stand, mode, vms, min(len(vms) + _HANDS, ALIVE))):
+        while len(vms) < wanted.alive and _grown(
+            stand, mode, vms, min(len(vms) + _HANDS, wanted.alive)
+        ):
             fresh = vms[len(awake) + len(asleep) :]
             with ThreadPoolExecutor(_HANDS) as pool:
                 list(pool.map(lambda vm: vm.suspend(), fresh))

@@ -26,7 +26,9 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--together", type=int, default=20, help="launches at once (20)")
     add("--bursts", type=int, default=3, help="how often so many at once (3)")
     add("--sustained-s", type=float, default=20, help="seconds of launches without a pause (20)")
-    add("--running", type=int, default=50, help="of 200 alive, how many are not suspended (50)")
+    add("--idle", type=int, default=50, help="idle microVMs whose memory is measured (50)")
+    add("--alive", type=int, default=200, help="microVMs alive side by side (200)")
+    add("--running", type=int, default=50, help="of those alive, how many are not suspended (50)")
     add("--image", default="debian-12")
     add("--source", type=Path, help="a data folder that `emberkeep setup` has filled")
     add("--work", type=Path, default=Path("/var/tmp"), help="where to work; removed at the end")  # noqa: S108
