@@ -7,7 +7,8 @@ Artifacts and image snapshots are kept between sessions in EMBERKEEP_TEST_DATA, 
 import os
 import shutil
 import subprocess  # noqa: TID251  the command line as its users have it
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -75,16 +76,28 @@ def vm(ek: Emberkeep) -> Iterator[MicroVM]:
         yield launched
 
 
-@pytest.fixture(scope="module")
-def another(vm: MicroVM, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a data folder of its own with the same artifacts and snapshots, as hard links.
+@pytest.fixture(scope="session")
+def more_data(vm: MicroVM, data: Path) -> Iterator[Callable[[], Path]]:
+    """Return what makes data folders with the same artifacts and snapshots, as hard links.
 
     A test that spoils a file must put another in its place.
     """
-    folder = data / "others" / tmp_path_factory.mktemp("data").name
-    shutil.rmtree(folder.parent, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name in ("artifacts", "images"):
-        shutil.copytree(data / name, folder / name, copy_function=os.link)
-    yield folder
-    shutil.rmtree(folder)
+    others = data / "others"
+    shutil.rmtree(others, ignore_errors=True)
+    numbers = count()
+
+    def make() -> Path:
+        folder = others / f"data{next(numbers)}"
+        folder.mkdir(parents=True)
+        for name in ("artifacts", "images"):
+            shutil.copytree(data / name, folder / name, copy_function=os.link)
+        return folder
+
+    yield make
+    shutil.rmtree(others, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def another(more_data: Callable[[], Path]) -> Path:
+    """Return a data folder for the tests of one module."""
+    return more_data()

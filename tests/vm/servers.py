@@ -6,14 +6,18 @@ import socket
 import subprocess  # noqa: TID251  the server and the command line as their users have them
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
+import pytest
+
 from emberkeep_sdk import Emberkeep
 
 T = TypeVar("T")
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="it looks into VMMs, which are other users")
 
 UP_S: Final = 180.0
 DOWN_S: Final = 180.0
@@ -74,13 +78,13 @@ class Server:
         found = dict(line.split(" = ", 1) for line in lines if " = " in line)
         return f"{found['aws_access_key_id']}.{found['aws_secret_access_key']}"
 
-    def up(self, *, umask: int = -1) -> None:
+    def up(self, *, prefix: Sequence[str] = (), umask: int = -1) -> None:
         """Start it and wait until it says that it is ready."""
         reading, writing = os.pipe()
         words = ["--data", str(self.data), "--listen", f"127.0.0.1:{self.port}"]
         with os.fdopen(reading, "rb") as ready, self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*emberkeep("up", *words, "--ready-fd", str(writing))],
+                [*prefix, *emberkeep("up", *words, "--ready-fd", str(writing))],
                 env=self.env, cwd=self.home, pass_fds=(writing,),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 umask=umask,
@@ -153,15 +157,18 @@ class Server:
     def swept(self) -> None:
         """Kill the VMMs that are left, so that a failed test leaves nothing."""
         for pid in self.vmms():
-            with suppress(ProcessLookupError):
+            with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
-def serving(server: Server, *, umask: int = -1) -> Iterator[Server]:
-    """Run `server` for the length of the block; it must then leave nothing behind."""
-    server.up(umask=umask)
+def serving(server: Server, *, prefix: Sequence[str] = (), umask: int = -1) -> Iterator[Server]:
+    """Run `server` for the length of the block; it must then leave nothing behind.
+
+    `prefix` are the words of a command that runs another one in its own place.
+    """
     try:
+        server.up(prefix=prefix, umask=umask)
         yield server
         server.down()
         assert server.remains() == {"processes": [], "files": [], "mounts": []}

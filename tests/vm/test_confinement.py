@@ -13,9 +13,9 @@ from emberkeep.vmm.snapshot import open_snapshot
 from emberkeep_sdk import MicroVM
 from tests.vm import taken
 from tests.vm.conftest import IMAGE
-from tests.vm.servers import Server
+from tests.vm.servers import Server, as_root
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(300, func_only=True)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(300, func_only=True), as_root]
 
 NAMESPACES = ("mnt", "pid", "net", "ipc", "uts")
 SEEN = {
@@ -23,7 +23,6 @@ SEEN = {
     "/proc/sys/vm/overcommit_memory",
 }  # fmt: skip
 NOTHING = "0000000000000000"
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another process")
 
 
 @pytest.fixture
@@ -81,7 +80,6 @@ def test_its_memory_is_a_private_mapping(process: Path, server: Server):
     assert {line[1][-1] for line in images} == {"p"}
 
 
-@as_root
 def test_who_takes_it_over_cannot_change_what_is_shared(process: Path, server: Server, vm: MicroVM):
     snapshot = server.data / "images" / IMAGE / vm.details["snapshot"]
     blobs = server.data / "artifacts" / "blobs"

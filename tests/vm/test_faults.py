@@ -3,7 +3,8 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import subprocess  # noqa: TID251  mount(8)
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +13,16 @@ import pytest
 from emberkeep_sdk import Corrupt, Emberkeep, EmberkeepError, MicroVM
 from tests.vm.clocks import PROMISED_S, off_by
 from tests.vm.conftest import IMAGE
-from tests.vm.servers import Server, eventually, serving
+from tests.vm.servers import Server, as_root, eventually, serving
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(300, func_only=True)]
+
+_LARGE = """
+import os, time
+kept = os.urandom(16 << 20)
+print("large", flush=True)
+time.sleep(1000)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +45,7 @@ def own(client: Emberkeep) -> Iterator[MicroVM]:
         yield launched
 
 
+@as_root
 @pytest.mark.parametrize(
     ("number", "reason"), [(signal.SIGKILL, "ended"), (signal.SIGSTOP, "answer")]
 )
@@ -53,6 +62,7 @@ def test_a_vmm_that_dies_or_hangs_is_noticed(client: Emberkeep, own: MicroVM, nu
     assert own.id in [one.id for one in client.list(everything=True)]
 
 
+@as_root
 def test_a_killed_server_finds_its_microvms_again(risked: Server, own: MicroVM, client: Emberkeep):
     with client.launch(IMAGE) as asleep, client.launch(IMAGE) as lost:
         own.files.write("/kept", b"through it all")
@@ -118,6 +128,36 @@ def test_a_cut_delta_is_refused_and_the_microvm_stays(risked: Server, own: Micro
     assert refused.value.hint
     assert own.refresh().state == "SUSPENDED"
     assert own.resume().exec(["echo", "back"]).stdout == "back\n"
+
+
+@as_root
+def test_a_full_disk_loses_nothing(more_data: Callable[[], Path], home: Path):
+    data = more_data()
+    health = {"EMBERKEEP_NODE_HEALTH_INTERVAL_S": "0.5"}
+    cramped = Server(data, home, env=health)
+    small = f"mount -t tmpfs -o size=10m none '{data}/microvms' && exec \"$@\""
+    (data / "microvms").mkdir(exist_ok=True)
+    room = ["nsenter", "-t", "PID", "-m", "mount", "-o", "remount,size=1g", f"{data}/microvms"]
+
+    with serving(cramped, prefix=["unshare", "-m", "sh", "-c", small, "sh"]):
+        with cramped.client() as ek, ek.launch(IMAGE, name="cramped") as vm:
+            with vm.start(["python3", "-c", _LARGE], stdin=False) as large:
+                assert next(iter(large)) == ("stdout", b"large\n")
+                refused = cramped.cli("suspend", "cramped")
+            still = vm.exec(["echo", "running"]).stdout
+            writing = ["dd", "if=/dev/urandom", "of=/large", "bs=1M", "count=14", "conv=fsync"]
+            with vm.start(writing, stdin=False) as running:
+                eventually(lambda: "vmm.disk_error" in cramped.tail())
+                room[2] = str(cramped.pid)
+                subprocess.run(room, check=True)
+                ended = running.wait()
+            suspended = cramped.cli("suspend", "cramped")
+
+        assert refused.returncode == 1
+        _is_one_line(refused.stderr, "disk is full")
+        assert still == "running\n"
+        assert ended.code == 0
+        assert suspended.returncode == 0, suspended.stderr
 
 
 def _vmm(vm: MicroVM) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from emberkeep_sdk import MicroVM
 from tests.vm.conftest import IMAGE
-from tests.vm.servers import Server, emberkeep, eventually, serving
+from tests.vm.servers import Server, as_root, emberkeep, eventually, serving
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(300, func_only=True)]
 
@@ -111,6 +111,7 @@ def test_a_missing_setup_is_named(server: Server, tmp_path: Path):
     assert "emberkeep setup" in done.stderr
 
 
+@as_root
 def test_qemu_may_be_a_wrapper_in_a_private_folder(another: Path, home: Path, tmp_path: Path):
     wrapper = _script(tmp_path / "bin" / "wrapped", 'WRAPPED=1 exec qemu-system-x86_64 "$@"')
     own = Server(another, home, env={"EMBERKEEP_VMM_QEMU": str(wrapper)})

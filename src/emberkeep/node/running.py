@@ -17,6 +17,7 @@ from emberkeep.node.settings import NodeSettings
 from emberkeep.vmm.machine import Machine
 
 _BROKEN: Final = {"internal-error", "guest-panicked"}  # QEMU's words for: it never runs again
+_ENDS_S: Final = 1.0  # from the close of the sockets of a dying VMM to its end
 _log = structlog.get_logger()
 
 
@@ -109,7 +110,8 @@ class Running:
             try:
                 state = await self._looked_at(live)
             except GuestError as error:
-                self._kill(live, f"the VMM stopped answering: {error.message}")
+                if not await _ends_now(live):
+                    self._kill(live, f"the VMM stopped answering: {error.message}")
                 return
             if state in _BROKEN:
                 self._kill(live, f"the VMM has stopped for good: {state}")
@@ -130,6 +132,15 @@ class Running:
         with suppress(GuestError):
             return await live.machine.state(deadline_s=each)
         return await live.machine.state(deadline_s=each)
+
+
+async def _ends_now(live: Live) -> bool:
+    """Say whether a VMM that does not answer is at its end: its sockets go before it does."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_ENDS_S):
+            await proc.ended(live.machine.pidfd)
+            return True
+    return False
 
 
 async def logged(job: Coroutine[Any, Any, None]) -> None:
