@@ -21,6 +21,7 @@ from emberkeep.artifacts.artifacts import Artifacts
 from emberkeep.serve import config
 from emberkeep.serve.host import parts, qemu_binary
 from emberkeep.vmm.snapshot import open_snapshot
+from emberkeep_sdk import EmberkeepError
 
 POOL: Final[Mapping[str, Mapping[str, int]]] = {
     bars.NOTHING: {"WAITING": 0, "WARMED": 0},
@@ -41,7 +42,10 @@ def main(words: list[str]) -> int:
     with _stand(options, figures) as stand:
         told = conditions(stand.kit.full, stand.kit.qemu)
         told["options"] = " ".join(words) or "none"
-        _measured(stand, options)
+        try:
+            _measured(stand, options)
+        except EmberkeepError as error:
+            figures.missing["all that was to follow"] = str(error)
         told["load at the end"] = load()
         accelerator = stand.kit.full.shape.accelerator
     wanted = bars.bars(accelerator=accelerator, together=options.together)

@@ -104,9 +104,9 @@ def booted_ms(kit: Kit) -> float:
 def written_ms(kit: Kit, vm: Bare) -> tuple[float, int]:
     """Stop the VM and write its device state and delta, durably; return the pages' number too."""
     vm.monitor.execute("stop")
-    memory = GuestMemory(vm.pid, kit.full.memory.stat())
     began = time.perf_counter()
     vm.monitor.save(kit.folder / "devices.state")
+    memory = GuestMemory(vm.pid, kit.full.memory.stat())
     pages = write_delta(kit.folder / "memory.delta", memory.read(memory.dirty()), kit.full.memory)
     return (time.perf_counter() - began) * 1000, pages
 

@@ -41,7 +41,10 @@ def rounds(stand: Stand, count: int, *, cold: bool) -> None:
         modes = list(stand.servers)
         turn = number % len(modes) if modes else 0  # nobody is always behind the same other
         for mode in modes[turn:] + modes[:turn]:
-            _one(stand, mode, number)
+            try:
+                _one(stand, mode, number)
+            except EmberkeepError as error:
+                stand.figures.missing[f"{mode}, round {number}"] = str(error)
         print(f"  round {number} of {count}", flush=True)
 
 
@@ -85,13 +88,17 @@ def _bare(stand: Stand, number: int, *, cold: bool) -> None:
 def _one(stand: Stand, mode: str, number: int) -> None:
     """Launch, look, suspend, resume, ask, terminate."""
     figures, server = stand.figures, stand.servers[mode]
+    for pid in server.vmms():
+        ready = Private.of(pid).dirty
+        figures.add(bars.ready(mode), ready, unit="MiB", round_=number)
     began = time.perf_counter()
     with stand.clients[mode].launch(stand.image) as vm:
         launched = time.perf_counter()
         _timed(figures, bars.launch(mode), number, began, launched, first_output(vm))
         settled(stand, mode, live=1)
         time.sleep(IDLE_S)
-        _private(figures, vm, number)
+        if mode == next(iter(stand.servers)):
+            _private(figures, vm, number)
         _suspended(stand, mode, vm, number)
         settled(stand, mode)
         began = time.perf_counter()
