@@ -158,8 +158,8 @@ class Client(threading.Thread):
         try:
             now = self._ek.get(account.id or account.name)
         except NotFound:
-            account.state, account.doing = "TERMINATED", ""
-            return account.name in self.ledger.killed
+            account.state, account.doing = GONE, ""  # it ended before there was a record of it
+            return account.name in self.ledger.killed and not account.id
         except EmberkeepError:
             return False
         account.id = now.id

@@ -12,6 +12,7 @@ import pytest
 
 from emberkeep.base.aio import beside
 from emberkeep_guest.hello import HelloFailed, greet
+from emberkeep_guest.messages import BadMessage
 from emberkeep_guest.session import Session, SessionError
 from emberkeep_guest.yamux import WINDOW, header
 from emberkeep_sdk import Emberkeep, EmberkeepError, MicroVM
@@ -23,6 +24,10 @@ from tests.unit.guest_channel.test_cuts import _asks, _guest, served
 pytestmark = [pytest.mark.bars, pytest.mark.timeout(3600)]
 
 _HELLO: Final = b"EMBERKEEP/1 " + b"0" * 32 + b"\n"
+_EXPECTED: Final = (
+    TimeoutError, SessionError, HelloFailed, BadMessage, EOFError, ValueError, AssertionError,
+    asyncio.CancelledError,
+)  # fmt: skip
 _NONCE: Final = "c" * 32
 
 
@@ -194,12 +199,17 @@ async def _read(end: End) -> None:
 
 async def _conversed(host: End) -> bool:
     """Try to use the channel while it is noisy; what was said may come changed, too."""
-    with suppress(TimeoutError, SessionError, HelloFailed, EOFError, ValueError, AssertionError):
+    try:
         async with asyncio.timeout(0.05):
             port = await greet(host, "a" * 32, 0.03)
             await _asks(Session(port, client=True))
-            return True
-    return False
+    except _EXPECTED:
+        return False
+    except BaseExceptionGroup as errors:  # both the session and who used it have failed
+        if errors.split(_EXPECTED)[1] is not None:
+            raise
+        return False
+    return True
 
 
 async def _met(host: End) -> None:

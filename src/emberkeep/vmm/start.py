@@ -25,6 +25,7 @@ _NOFILE: Final = 256
 _DISK_HEADROOM: Final = 64 << 20  # what a qcow2 file needs beside its data, generously
 _COPIES: Final = ("/proc/sys/vm/overcommit_memory",)  # read by QEMU before it maps with reserve=off
 _STDERR_BYTES: Final = 16 * 1024
+_UNKNOWN: Final = ("unsupported machine type", "unable to find CPU model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +199,10 @@ def _read(fd: int) -> str:
 
 def _told(host: VmmHost, text: str) -> EmberkeepError:
     """Turn QEMU's last words into an error."""
-    last = text.splitlines()[-1][:300] if text else "it ended without a word"
-    if "unsupported machine type" in text or "unable to find CPU model" in text:
-        return Mismatch(f"{host.qemu} {host.version}: {last}", hint="install a newer QEMU")
-    return Unavailable(f"the VMM did not start: {last}", hint="see: emberkeep doctor")
+    lines = text.splitlines() or ["it ended without a word"]
+    for line in lines:  # behind this one QEMU may say how to list what there is
+        if any(words in line for words in _UNKNOWN):
+            return Mismatch(
+                f"{host.qemu} {host.version}: {line[:300]}", hint="install a newer QEMU"
+            )
+    return Unavailable(f"the VMM did not start: {lines[-1][:300]}", hint="see: emberkeep doctor")
