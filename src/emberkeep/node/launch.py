@@ -1,6 +1,7 @@
 """Launch: a new microVM from an image's snapshot."""
 
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 from emberkeep.base import aio
 from emberkeep.domain.microvms import MicroVM, State, valid_name
@@ -9,10 +10,11 @@ from emberkeep.domain.units import Memory, Size
 from emberkeep.node.faults import told
 from emberkeep.node.ground import Ground
 from emberkeep.node.restore import repaired, restored
+from emberkeep.node.running import Live
 from emberkeep.node.spans import Spans
+from emberkeep.node.standby import Standby, discarded, furnish
 from emberkeep.node.terminate import ended
 from emberkeep.node.wake import fresh, let_go
-from emberkeep.vmm import disk
 from emberkeep.vmm.snapshot import Snapshot
 
 _CLEANUP_S = 60.0
@@ -28,43 +30,49 @@ async def prepared(ground: Ground, request: LaunchRequest, spans: Spans) -> Snap
         return await ground.images.snapshot(request.image, size)
 
 
-async def launch(
-    ground: Ground, microvm_id: str, request: LaunchRequest, full: Snapshot, spans: Spans
-) -> MicroVM:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a microVM is launched from: an id, the snapshot, and the VMM that is ready, if any."""
+
+    microvm_id: str
+    full: Snapshot
+    standby: Standby | None = None
+
+
+async def launch(ground: Ground, place: Place, request: LaunchRequest, spans: Spans) -> MicroVM:
     """Return the new microVM, RUNNING; one that does not come up is TERMINATED with the reason."""
-    vm = await _recorded(ground, microvm_id, request, full, spans)
     try:
-        return await _started(ground, vm, full, spans)
+        vm = await _recorded(ground, place, request, spans)
+    except BaseException:
+        if place.standby is not None:
+            await aio.finish(discarded(ground, place.standby), within=_CLEANUP_S)
+        raise
+    try:
+        return await _started(ground, vm, place, spans)
     except BaseException as error:
         reason = f"it could not be launched: {error}"
         await aio.finish(ended(ground, vm.id, reason), within=_CLEANUP_S)
         raise
 
 
-async def _recorded(
-    ground: Ground, microvm_id: str, request: LaunchRequest, full: Snapshot, spans: Spans
-) -> MicroVM:
-    with spans.span("record"), ground.uids.one() as uid:
+async def _recorded(ground: Ground, place: Place, request: LaunchRequest, spans: Spans) -> MicroVM:
+    ready = place.standby
+    with spans.span("record"), ready.held if ready else ExitStack() as held:
         vm = MicroVM(
-            id=microvm_id,
-            name=request.name or microvm_id[: len("microvm-") + 8],
+            id=place.microvm_id,
+            name=request.name or place.microvm_id[: len("microvm-") + 8],
             image=request.image,
-            size=full.shape.size,
-            snapshot=full.path.name,
+            size=place.full.shape.size,
+            snapshot=place.full.path.name,
             created_at=ground.clock.wall_ns() / 1e9,
-            uid=uid,
+            uid=ready.uid if ready else held.enter_context(ground.uids.one()),
         )
         await ground.registry.add(vm)
         return vm
 
 
-async def _started(ground: Ground, vm: MicroVM, full: Snapshot, spans: Spans) -> MicroVM:
-    home = ground.layout.microvm(vm.id)
-    with told(f"making the disk of microVM {vm.name}"), spans.span("disk"):
-        home.make()
-        template = ground.layout.run / f"overlay-{full.shape.disk_gib}.qcow2"
-        disk.make_overlay(home.overlay, template, gib=full.shape.disk_gib)
-    live = await restored(ground, vm, full, None, spans)
+async def _started(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> MicroVM:
+    live = await _restored(ground, vm, place, spans)
     agent = await repaired(ground, live, fresh(vm.id, vm.name), spans)
     with spans.span("commit"):
         up = replace(vm.to(State.RUNNING), process=live.machine.identity)
@@ -72,3 +80,19 @@ async def _started(ground: Ground, vm: MicroVM, full: Snapshot, spans: Spans) ->
     with spans.span("thaw"):
         await let_go(agent, ground.clock)
     return up
+
+
+async def _restored(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> Live:
+    """Return the VMM of `vm`, stopped, with everything in place: the one ready, or a new one."""
+    ready = place.standby
+    home = ground.layout.microvm(vm.id)
+    if ready is None:
+        with told(f"making the disk of microVM {vm.name}"), spans.span("disk"):
+            furnish(ground, home, place.full)
+        return await restored(ground, vm, place.full, None, spans)
+    if ready.live is not None:
+        return ready.live
+    live = ground.running.begin(vm.id, ready.machine, home)  # first: who fails from here is ended
+    with spans.span("load"):
+        await ready.machine.load(place.full.devices, None)
+    return live

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,14 +22,16 @@ from emberkeep.node.berths import Berths, Parts
 from emberkeep.node.console import BoundedLog
 from emberkeep.node.ground import Ground
 from emberkeep.node.images import Images, Shapes
-from emberkeep.node.launch import launch, prepared
+from emberkeep.node.launch import Place, launch, prepared
 from emberkeep.node.layout import Layout
 from emberkeep.node.maker import Maker
+from emberkeep.node.pool import Pool
 from emberkeep.node.registry import Registry
 from emberkeep.node.resume import resume
 from emberkeep.node.running import Live, Running, logged
-from emberkeep.node.settings import NodeSettings
+from emberkeep.node.settings import NodeSettings, PoolSettings
 from emberkeep.node.spans import Spans
+from emberkeep.node.standby import new_id
 from emberkeep.node.suspend import suspend
 from emberkeep.node.terminate import ended, terminate
 from emberkeep.node.uids import Uids, available
@@ -52,6 +53,7 @@ class NodeParts:
     hypervisor: Hypervisor
     vmm: VmmSettings
     settings: NodeSettings
+    pool: PoolSettings
     clock: Clock
 
 
@@ -66,6 +68,7 @@ class Node:
         self._verbs: set[asyncio.Task[None]] = set()
         self._closing = False
         self.ground = _ground(made_of, Running(tasks, made_of.settings, self._died))
+        self.pool = Pool(self.ground, made_of.pool, made_of.clock, lambda: bool(self._verbs))
 
     @classmethod
     @asynccontextmanager
@@ -77,9 +80,12 @@ class Node:
             for live in node.ground.running.all():
                 tasks.create_task(logged(node._recovered(live.microvm_id)))
             await made_of.store.forget(made_of.clock.wall_ns() / 1e9 - _DAY_S)
+            keeper = tasks.create_task(logged(node.pool.keep()))
             try:
                 yield node
             finally:
+                keeper.cancel()
+                await node.pool.close()
                 for live in node.ground.running.all():
                     await node.ground.running.detach(live)
 
@@ -167,6 +173,7 @@ class Node:
     async def close(self, *, microvms: str) -> None:
         """Suspend or terminate every microVM; take no new ones."""
         self._closing = True
+        await self.pool.close()
         if self._verbs:
             await asyncio.wait(self._verbs)  # what they bring up is to go down, too
         verb = self.suspend if microvms == "suspend" else self.terminate
@@ -182,10 +189,13 @@ class Node:
         spans = Spans(self.ground.clock)
         full = await prepared(self.ground, request, spans)
         self._open_for_more()  # making a snapshot takes its time
-        microvm_id = f"microvm-{uuid.uuid4()}"
-        async with self._turn(microvm_id):
-            self._timelines[microvm_id] = {"launch": spans.spans}
-            return await launch(self.ground, microvm_id, request, full, spans)
+        standby = self.pool.take(full)
+        place = Place(
+            microvm_id=standby.microvm_id if standby else new_id(), full=full, standby=standby
+        )
+        async with self._turn(place.microvm_id):
+            self._timelines[place.microvm_id] = {"launch": spans.spans}
+            return await launch(self.ground, place, request, spans)
 
     async def _verb(self, ref: str, name: str, begin: set[State], end: State) -> MicroVM:
         """Run `suspend` or `resume` in the turn of the microVM."""
@@ -222,6 +232,9 @@ class Node:
         async with self._turn(live.microvm_id):
             if self.ground.running.get(live.microvm_id) is not live:
                 return  # the verb that was at work has seen to it
+            if self.ground.registry.peek(live.microvm_id) is None:
+                self.pool.look()  # one that was only ready: it is discarded there
+                return
             _log.warning("vmm.died", microvm=live.microvm_id, why=live.why)
             await ended(self.ground, live.microvm_id, live.why)
 
@@ -247,8 +260,12 @@ class Node:
         done: asyncio.Future[T] = asyncio.Future()
         task = self._tasks.create_task(_into(done, verb))
         self._verbs.add(task)
-        task.add_done_callback(self._verbs.discard)
+        task.add_done_callback(self._verb_done)
         return await asyncio.shield(done)
+
+    def _verb_done(self, task: asyncio.Task[None]) -> None:
+        self._verbs.discard(task)
+        self.pool.look()
 
     def _open_for_more(self) -> None:
         if self._closing:

@@ -90,6 +90,10 @@ class Running:
         self._quiet(live)
         await live.machine.detach()
 
+    def later(self, job: Coroutine[Any, Any, None]) -> None:
+        """Do something beside everything else: what nobody has to wait for."""
+        self._start(job)
+
     def _quiet(self, live: Live) -> None:
         for job in live.jobs:
             job.cancel()

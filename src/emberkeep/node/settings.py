@@ -7,6 +7,17 @@ from msgspec import Meta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """Section `[pool]`: what is made ready before it is asked for, per active image and size."""
+
+    waiting: Annotated[int, Meta(ge=0, le=64)] = 0  # VMM processes that wait for a device state
+    warmed: Annotated[int, Meta(ge=0, le=64)] = 0  # restored microVMs, paused
+    most: Annotated[int, Meta(ge=1, le=256)] = 8  # of each kind, after a rush of launches
+    active_s: Annotated[float, Meta(gt=0)] = 600  # so long after its last launch
+    least_available_mib: Annotated[int, Meta(ge=0)] = 1024  # of the host; below, all are given up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings:
     """Section `[node]`."""
 

@@ -105,7 +105,7 @@ async def _node(settings: Settings) -> AsyncGenerator[Node]:
     async with opened(settings.data / "emberkeep.db") as store:
         node_parts = NodeParts(
             layout=layout, store=store, parts=made_of, hypervisor=hypervisor, vmm=settings.vmm,
-            settings=settings.node, clock=HostClock(),
+            settings=settings.node, pool=settings.pool, clock=HostClock(),
         )  # fmt: skip
         async with Node.open(node_parts) as node:
             yield node

@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from emberkeep.artifacts.settings import ArtifactSettings
 from emberkeep.domain.errors import Invalid
-from emberkeep.node.settings import NodeSettings
+from emberkeep.node.settings import NodeSettings, PoolSettings
 from emberkeep.vmm.settings import VmmSettings
 
 FILE: Final = "emberkeep.toml"
@@ -60,6 +60,7 @@ class Settings:
     vmm: VmmSettings = field(default_factory=VmmSettings)
     images: ArtifactSettings = field(default_factory=ArtifactSettings)
     node: NodeSettings = field(default_factory=NodeSettings)
+    pool: PoolSettings = field(default_factory=PoolSettings)
 
     @property
     def url(self) -> str:

@@ -35,12 +35,16 @@ class Hypervisor:
         `Corrupt` where a file of it is not what was written.
         """
         taken = delta or full
-        self.check(taken)
         pages = opened_delta(delta) if delta else None
-        machine = await start(self.host, taken.shape, berth, from_nothing=False)
+        machine = await self.waiting(taken, berth)
         async with _ended_on_failure(machine):
             await machine.load(taken.devices, pages)
         return machine
+
+    async def waiting(self, taken: Snapshot, berth: Berth) -> Machine:
+        """Start a VMM that waits to be loaded with `taken`; raise `Mismatch` if that cannot fit."""
+        self.check(taken)
+        return await start(self.host, taken.shape, berth, from_nothing=False)
 
     def check(self, taken: Snapshot) -> None:
         """Raise `Mismatch` unless `taken` can be restored on this host."""

@@ -22,7 +22,7 @@ from emberkeep.node.berths import Parts
 from emberkeep.node.layout import Layout
 from emberkeep.node.node import Node, NodeParts
 from emberkeep.node.running import Live
-from emberkeep.node.settings import NodeSettings
+from emberkeep.node.settings import NodeSettings, PoolSettings
 from emberkeep.node.terminate import ended
 from emberkeep.vmm.hypervisor import Hypervisor
 from emberkeep.vmm.machine import Machine
@@ -91,7 +91,7 @@ async def world(data: Path) -> AsyncIterator[World]:
     host = VmmHost(qemu=data / "qemu", version="10.0.2", accelerator="tcg", host_cpu="")
     made_of = NodeParts(
         layout=layout, store=store, parts=parts, hypervisor=Hypervisor(host), vmm=VmmSettings(),
-        settings=NodeSettings(), clock=HostClock(),
+        settings=NodeSettings(), pool=PoolSettings(), clock=HostClock(),
     )  # fmt: skip
     with sleeping() as process:
         async with Node.open(made_of) as node:

@@ -1,0 +1,106 @@
+"""VMMs made ready before anybody asks: waiting for a device state, or restored, warmed and paused.
+
+One that is restored has run agent code only: its workload is frozen from the snapshot on, and what
+must be unique or current is repaired when it is claimed, not here. It becomes the microVM whose id,
+user, folder and network slot it was started with. A crash leaves nothing: no row knows of it.
+"""
+
+import select
+import uuid
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from emberkeep.base import aio
+from emberkeep.node.berths import Own
+from emberkeep.node.faults import told
+from emberkeep.node.ground import Ground
+from emberkeep.node.layout import Home
+from emberkeep.node.running import Live
+from emberkeep.node.wake import AGENT_DEADLINE_S, fresh, repair
+from emberkeep.vmm import disk
+from emberkeep.vmm.machine import Machine
+from emberkeep.vmm.snapshot import Snapshot
+
+_END_S: Final = 30.0
+_REHEARSALS: Final = 3
+_REHEARSED: Final = "standby"  # a host name that no microVM keeps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """A VMM that is not a microVM yet."""
+
+    microvm_id: str
+    uid: int
+    full: Snapshot
+    machine: Machine
+    live: Live | None  # restored and warmed; None: it waits for its device state
+    held: ExitStack  # gives its user back
+
+    @property
+    def alive(self) -> bool:
+        """Whether the VMM has not ended meanwhile."""
+        poll = select.poll()
+        poll.register(self.machine.pidfd, select.POLLIN)
+        return not poll.poll(0)
+
+
+def new_id() -> str:
+    """Return an id for a microVM (spec §1.2)."""
+    return f"microvm-{uuid.uuid4()}"
+
+
+def furnish(ground: Ground, home: Home, full: Snapshot) -> None:
+    """Make the folder of a microVM, with an empty overlay on the snapshot's disk."""
+    home.make()
+    template = ground.layout.run / f"overlay-{full.shape.disk_gib}.qcow2"
+    disk.make_overlay(home.overlay, template, gib=full.shape.disk_gib)
+
+
+async def made(ground: Ground, full: Snapshot, *, warm: bool) -> Standby:
+    """Start a VMM for `full`; with `warm`, restore it and let its agent run itself in."""
+    microvm_id = new_id()
+    home = ground.layout.microvm(microvm_id)
+    async with AsyncExitStack() as undo:
+        held = undo.enter_context(ExitStack())
+        uid = held.enter_context(ground.uids.one())
+        undo.callback(home.remove)
+        own = Own(id=microvm_id, uid=uid, run=home.run, memory=full.memory,
+                  overlay=home.overlay, base=full.disk)  # fmt: skip
+        with told("making a VMM ready"):
+            furnish(ground, home, full)
+            with ground.berths.one(full.shape, own) as berth:
+                machine = await ground.hypervisor.waiting(full, berth)
+        undo.push_async_callback(_gone, ground, microvm_id, machine)
+        live = await _warmed(ground, microvm_id, full, machine) if warm else None
+        undo.pop_all()
+    return Standby(microvm_id=microvm_id, uid=uid, full=full, machine=machine, live=live, held=held)
+
+
+async def discarded(ground: Ground, standby: Standby) -> None:
+    """End a VMM that nobody claimed, and all that was made for it."""
+    await _gone(ground, standby.microvm_id, standby.machine)
+    await aio.in_thread(ground.layout.microvm(standby.microvm_id).remove)
+    standby.held.close()
+
+
+async def _warmed(ground: Ground, microvm_id: str, full: Snapshot, machine: Machine) -> Live:
+    """Restore, let the agent answer until its code is translated, and pause."""
+    await machine.load(full.devices, None)
+    live = ground.running.begin(microvm_id, machine, ground.layout.microvm(microvm_id))
+    await machine.go()
+    agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
+    for _ in range(_REHEARSALS):  # of what a claim does; it does it again, with the real things
+        await repair(live.link, ground.clock, fresh(microvm_id, _REHEARSED))
+        await agent.clock(wall_ns=ground.clock.wall_ns())
+    await machine.halt()
+    return live
+
+
+async def _gone(ground: Ground, microvm_id: str, machine: Machine) -> None:
+    live = ground.running.get(microvm_id)
+    if live is not None:
+        await aio.finish(ground.running.end(live), within=_END_S)
+    else:
+        await aio.finish(machine.end(), within=_END_S)
