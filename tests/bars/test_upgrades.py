@@ -29,7 +29,7 @@ from tests.bars.servers import furnished
 pytestmark = [pytest.mark.bars, pytest.mark.timeout(1800)]
 
 OLDER: Final = ("pc-q35-8.1", "pc-q35-7.2")  # older than any that Emberkeep itself takes
-_COUNT: Final = "n=0; while :; do n=$((n+1)); echo $n > /run/n; sleep 0.1; done"
+_COUNT: Final = "n=0; while :; do n=$((n+1)); echo $n > /run/m; mv /run/m /run/n; sleep 0.1; done"
 _QEMUS: Final = sorted(
     (version_of(version), str(binary))
     for binary, version in (
