@@ -1,7 +1,6 @@
 """What the bars stand on: artifacts, a server of its own for each, and a voice for the figures."""
 
 import os
-import shutil
 import subprocess  # noqa: TID251  the command line as its users have it
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 
 from emberkeep_sdk import Emberkeep
 from tests.bars.knobs import PREFIX, Figures, word
-from tests.bars.servers import BarServer, furnished
+from tests.bars.servers import BarServer, furnished, lent
 from tests.vm.servers import emberkeep, environment, serving
 
 _SETUP_S = 1500
@@ -45,9 +44,8 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data(stock: Path, tmp_path: Path) -> Iterator[Path]:
     """Return a data folder for one bar; it is removed again, since bars write much."""
-    folder = furnished(tmp_path / "data", stock)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with lent(furnished(tmp_path / "data", stock)) as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -1,15 +1,18 @@
 """The server of a bar: one of its own, on a data folder of its own, with what it costs the host."""
 
+import asyncio
 import os
+import shutil
 import signal
 import subprocess  # noqa: TID251  the server as its users have it
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from emberkeep.node import orphans
 from tests.bars.knobs import PREFIX
 from tests.vm.servers import Server, emberkeep
 
@@ -79,6 +82,18 @@ def furnished(folder: Path, stock: Path, *, images: bool = True) -> Path:
             words = ["cp", "-a", "--sparse=always", "--reflink=auto"]
             subprocess.run([*words, str(stock / name), str(folder)], check=True, timeout=300)
     return folder
+
+
+@contextmanager
+def lent(folder: Path) -> Iterator[Path]:
+    """Give a data folder for the length of the block; no VMM of it and no file outlives that."""
+    try:
+        yield folder
+    finally:
+        with suppress(FileNotFoundError):
+            word = (folder / "instance").read_text(encoding="ascii").strip()
+            asyncio.run(orphans.end_all(f"emberkeep:{word}", but=frozenset()))
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def taken(path: Path) -> int:

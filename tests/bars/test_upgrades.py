@@ -8,7 +8,7 @@ that is newer too, from the installed one.
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from emberkeep.vmm.shape import Q35, version_of
 from emberkeep.vmm.snapshot import META, _seal_of
 from tests.bars.knobs import Figures, word
 from tests.bars.nodes import launched, node, output
-from tests.bars.servers import furnished
+from tests.bars.servers import furnished, lent
 
 pytestmark = [pytest.mark.bars, pytest.mark.timeout(1800)]
 
@@ -41,9 +41,10 @@ _QEMUS: Final = sorted(
 
 
 @pytest.fixture
-def empty(stock: Path, tmp_path: Path) -> Path:
+def empty(stock: Path, tmp_path: Path) -> Iterator[Path]:
     """Return a data folder with artifacts and no snapshot."""
-    return furnished(tmp_path / "data", stock, images=False)
+    with lent(furnished(tmp_path / "data", stock, images=False)) as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("machine", [Q35, *OLDER])
