@@ -84,7 +84,9 @@ async def test_a_command_has_no_more_rights_than_the_container(house: House):
     assert {facts[it] for it in ("CapEff", "CapPrm", "CapBnd")} == {"00000000a80425fb"}
     assert {facts[it] for it in ("CapInh", "CapAmb")} == {"0000000000000000"}
     assert facts["NoNewPrivs"] == "1"
-    assert facts["SigIgn"] == facts["SigBlk"] == "0000000000000000"
+    # glibc's posix_spawn (which make uses) leaves its own two ignored, and nobody can reset them
+    assert int(facts["SigIgn"], 16) & ~(0b11 << 31) == 0
+    assert facts["SigBlk"] == "0000000000000000"
     assert result.out.endswith(b"\n0\n")
     assert limits.out.split() == [b"1024", b"1024", b"0022"]
 
