@@ -6,7 +6,6 @@ index is replaced as a whole. An interruption leaves nothing but files in `tmp`.
 
 import fcntl
 import hashlib
-import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from emberkeep.base.files import sync
 from emberkeep.domain.errors import Conflict, Corrupt
 
 _FORMAT: Final = 1
@@ -80,9 +80,9 @@ class Blobs:
         target = self.path(digest)
         target.parent.mkdir(exist_ok=True)
         file.chmod(0o444)
-        _sync(file)
+        sync(file)
         file.replace(target)  # also over one that is damaged
-        _sync(target.parent)
+        sync(target.parent)
         return digest, target.stat().st_size
 
     def record(self, name: str, entry: Entry) -> None:
@@ -91,9 +91,9 @@ class Blobs:
             index = _Index(format=_FORMAT, artifacts={**self.index(), name: entry})
             new = self.root / "index.json.new"
             new.write_bytes(msgspec.json.format(msgspec.json.encode(index)) + b"\n")
-            _sync(new)
+            sync(new)
             new.replace(self.root / "index.json")
-            _sync(self.root)
+            sync(self.root)
 
     @contextmanager
     def writing(self) -> Generator[None]:
@@ -124,11 +124,3 @@ def checked(name: str, entry: Entry, path: Path) -> Path:
     if size != entry.size:
         raise Corrupt(f"the artifact {name} is damaged ({path})", hint="repair it: emberkeep setup")
     return path
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

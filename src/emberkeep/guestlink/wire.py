@@ -1,7 +1,6 @@
 """The way to a guest's port: a unix socket of the VMM, and a hello that must be answered."""
 
 import asyncio
-import os
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -9,10 +8,10 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from emberkeep.base import sockets
 from emberkeep.domain.errors import AgentLost
 from emberkeep_guest.hello import HelloFailed, Port, greet
 
-_LONGEST_PATH: Final = 100  # sun_path has 108 bytes
 _PAUSE_S: Final = 0.02  # until the VMM listens
 _AWAY_S: Final = 0.25  # between two tries: for the guest to see that we were gone
 _PLAIN_TRIES: Final = 2
@@ -80,15 +79,5 @@ async def _connected(path: Path) -> Socket:
     """Connect as soon as the VMM listens."""
     while True:
         with suppress(FileNotFoundError, ConnectionRefusedError, BlockingIOError):
-            return Socket(*await _open(path))
+            return Socket(*await asyncio.open_unix_connection(sock=sockets.connected(path)))
         await asyncio.sleep(_PAUSE_S)
-
-
-async def _open(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    if len(os.fsencode(path)) <= _LONGEST_PATH:
-        return await asyncio.open_unix_connection(path)
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        return await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{path.name}")
-    finally:
-        os.close(folder)
