@@ -29,3 +29,17 @@ microvms: Final = Table(
         "microvms_live_name", "name", unique=True, sqlite_where=text("state <> 'TERMINATED'")
     ),  # a name is free again when its microVM has ended
 )
+
+events: Final = Table(
+    "events",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("microvm_id", String),
+    Column("name", String, nullable=False),
+    Column("image", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Index("events_of_microvm", "microvm_id", "seq"),
+    sqlite_autoincrement=True,  # a place is not given again when the newest was removed
+)
