@@ -16,7 +16,12 @@ TCG_CPU: Final = "Haswell-v2,-pcid,-invpcid,-tsc-deadline,-x2apic,enforce=on"
 KVM_CPU: Final = "host,migratable=on"
 CMDLINE: Final = (
     "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t nowatchdog audit=0 mitigations=off"
+    # its timer would tick on in QEMU, 250 times a second, once the guest has another
+    " hpet=disable"
+    # a busy host looks like a bad TSC to the watchdog; all vCPUs have one and the same
+    " tsc=reliable"
 )
+PIDS: Final = "emberkeep.pids"  # a word for the agent: the most processes of the workload
 DEVICES: Final = 1  # the number of the device layout in qemu/argv.py: raise it when that changes
 
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
