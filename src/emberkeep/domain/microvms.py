@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Self
 
+from emberkeep.domain.endpoints import Endpoint
 from emberkeep.domain.errors import Invalid, WrongState
 from emberkeep.domain.units import Size
 
@@ -61,6 +62,8 @@ class MicroVM:
     uid: int  # the host user its VMM runs as
     process: ProcessIdentity | None = None
     delta: str | None = None  # its own last sealed delta snapshot: a folder's name
+    since: float | None = None  # when it came into its state, as the registry has noted
+    endpoint: Endpoint | None = None  # None: of a server before there were any
 
     def to(self, state: State, *, reason: str = "") -> Self:
         """Return this microVM in `state`, or raise `WrongState` where no arrow leads."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from emberkeep.domain.endpoints import Ingress
 from emberkeep.domain.units import Size
 
 
@@ -13,6 +14,7 @@ class LaunchRequest:
     image: str
     name: str | None = None
     size: Size | None = None
+    ingress: Ingress = field(default_factory=Ingress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,7 @@ async def _recorded(ground: Ground, place: Place, request: LaunchRequest, spans:
             snapshot=place.full.path.name,
             created_at=ground.clock.wall_ns() / 1e9,
             uid=ready.uid if ready else held.enter_context(ground.uids.one()),
+            endpoint=ground.registry.endpoint(place.microvm_id, request.ingress),
         )
         await ground.registry.add(vm)
         return vm

@@ -25,6 +25,8 @@ microvms: Final = Table(
     Column("process_start_ticks", Integer),
     Column("process_boot_id", String),
     Column("delta", String),
+    Column("since", Float),
+    Column("endpoint", String),
     Index(
         "microvms_live_name", "name", unique=True, sqlite_where=text("state <> 'TERMINATED'")
     ),  # a name is free again when its microVM has ended
