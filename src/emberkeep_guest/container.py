@@ -26,6 +26,7 @@ _MOST_FOR_US: Final = 128 << 20
 _SHARE_FOR_US: Final = 8  # an eighth, between these two
 _LEAST_MEMORY: Final = 32 << 20
 _MOST_CONFIG: Final = 1 << 20
+_PIDS: Final = "emberkeep.pids"  # on the kernel's command line
 
 
 class NotStarted(Exception):
@@ -134,8 +135,16 @@ def _bounds(controllers: list[str]) -> Bounds:
     pids = min(_number("/proc/sys/kernel/threads-max"), _number("/proc/sys/kernel/pid_max"))
     return Bounds(
         memory=max(memory - for_us, _LEAST_MEMORY) if "memory" in controllers else 0,
-        pids=pids // 2 if "pids" in controllers else 0,
+        pids=min(pids // 2, _most_pids()) if "pids" in controllers else 0,
     )
+
+
+def _most_pids() -> int:
+    """Return what the host said on the kernel's command line, else more than there can be."""
+    with open("/proc/cmdline") as file:
+        words = dict(word.partition("=")[::2] for word in file.read().split())
+    said = words.get(_PIDS, "")
+    return int(said) if said.isdecimal() else 1 << 22
 
 
 def _number(path: str) -> int:

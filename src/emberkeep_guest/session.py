@@ -68,6 +68,11 @@ class Session:
         self._pings: dict[int, asyncio.Event] = {}
         self._next_ping = 0
 
+    @property
+    def open_streams(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
     async def run(self) -> None:
         """Move bytes until either end says goodbye, is gone, or breaks the protocol (SessionError).
 

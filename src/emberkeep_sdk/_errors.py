@@ -6,6 +6,7 @@ EmberkeepError
 ├── Conflict            the request is right, the moment is wrong
 │   └── WrongState      for example: the microVM is suspended
 ├── QuotaExceeded       a limit of the account or the host
+│   └── Throttled       so many at once are not allowed; later they may be
 ├── NoSpace             a disk is full
 ├── Denied              missing or wrong credentials
 ├── Unavailable         the server, or its host, cannot do it
@@ -52,6 +53,10 @@ class WrongState(Conflict):
 
 class QuotaExceeded(EmberkeepError):
     """A limit of the account or of the host would be passed."""
+
+
+class Throttled(QuotaExceeded):
+    """So many at once are not allowed; wait for what is under way, then try again."""
 
 
 class NoSpace(EmberkeepError):
@@ -123,6 +128,7 @@ _BY_STATUS: Final[Mapping[int, type[EmberkeepError]]] = {
     404: NotFound,
     409: Conflict,
     413: Invalid,
+    429: Throttled,
     502: GuestError,
     503: Unavailable,
     507: NoSpace,

@@ -1,11 +1,15 @@
 """The node in memory: states change at once, every microVM has the same fake agent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
+from emberkeep.base.clock import HostClock
 from emberkeep.domain.errors import EmberkeepError, NotFound, WrongState
+from emberkeep.domain.events import Event
+from emberkeep.domain.limits import ACCOUNT, Gauge, LimitFacts
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.requests import ImageFacts, LaunchRequest
+from emberkeep.node.journal import Journal
 from emberkeep.store.refs import meant
 from tests.fakes.agent import FakeAgent
 from tests.fakes.microvms import FakeMicroVMs
@@ -17,6 +21,7 @@ class FakeNode:
 
     def __init__(self) -> None:
         self.microvms = FakeMicroVMs()
+        self.journal = Journal(self.microvms.events, HostClock())
         self.agent_of_all = FakeAgent()
         self.launched: list[LaunchRequest] = []
         self.refusal: EmberkeepError | Exception | None = None
@@ -29,7 +34,8 @@ class FakeNode:
         vm = microvm(len(self.launched), state=State.RUNNING)
         given = {"name": request.name, "size": request.size}
         vm = replace(vm, **{key: value for key, value in given.items() if value is not None})
-        await self.microvms.add(vm)
+        await self.microvms.add(vm, self.journal.of(None, replace(vm, state=State.PENDING)))
+        self.journal.written()
         return vm
 
     async def suspend(self, ref: str) -> MicroVM:
@@ -59,6 +65,27 @@ class FakeNode:
     async def facts(self, ref: str) -> Mapping[str, object]:
         return {"pid": 4711}
 
+    async def events(
+        self, ref: str | None = None, *, after: int | None = None, limit: int
+    ) -> Sequence[Event]:
+        id_ = None if ref is None else (await self.show(ref)).id
+        return await self.journal.read(id_, after=after, limit=limit)
+
+    async def follow(
+        self, ref: str | None = None, *, after: int | None = None
+    ) -> AsyncIterator[Event]:
+        id_ = None if ref is None else (await self.show(ref)).id
+        async for event in self.journal.follow(id_, after=after):
+            yield event
+
+    def limits(self) -> LimitFacts:
+        return LimitFacts(
+            account_id=ACCOUNT,
+            account={"microvms": Gauge(used=1, most=1000)},
+            host={"memory_mib": Gauge(used=576, most=4096), "vcpus": Gauge(used=1, most=None)},
+            microvm={"vcpus": 16, "pids": None},
+        )
+
     async def timeline(self, ref: str) -> Mapping[str, Sequence[Mapping[str, object]]]:
         await self.show(ref)
         return {"launch": [{"name": "vmm", "at_ms": 1.5, "ms": 80.0}]}
@@ -72,12 +99,13 @@ class FakeNode:
     async def _through(self, ref: str, *states: State) -> MicroVM:
         self._may_refuse()
         vm = await self.microvms.find(ref)
-        revision = vm.revision
+        revision, before = vm.revision, vm
         for state in states:
-            vm = vm.to(state)
+            before, vm = vm, vm.to(state)
         if vm.state is State.TERMINATED:
             vm = replace(vm, terminated_at=vm.created_at + 1)
-        await self.microvms.save(vm, expected_revision=revision)
+        await self.microvms.save(vm, expected_revision=revision, event=self.journal.of(before, vm))
+        self.journal.written()
         return vm
 
     def _may_refuse(self) -> None:

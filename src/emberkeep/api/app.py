@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 
-from emberkeep.api import files, microvms, openapi
+from emberkeep.api import events, files, microvms, openapi
 from emberkeep.api.bodies import (
     At,
     End,
+    EventsBody,
+    Follow,
     ImagesBody,
     Kill,
     Launch,
@@ -21,6 +23,7 @@ from emberkeep.api.bodies import (
     MicroVMsBody,
     Mkdir,
     Move,
+    Past,
     PingBody,
     ProcessesBody,
     Range,
@@ -37,6 +40,7 @@ from emberkeep.api.execs import run_command
 from emberkeep.api.guard import Guard
 from emberkeep.api.operations import Operation
 from emberkeep.api.ports import connect_port
+from emberkeep.domain.limits import LimitFacts
 from emberkeep.domain.ports import Credentials, NodePort
 
 _VM: Final = "/v1/microvms/{ref}"
@@ -46,13 +50,17 @@ _Spans: Final = dict[str, list[SpanBody]]  # by verb
 
 _BYTES: Final = "application/octet-stream"
 _TAR: Final = "application/x-tar"
+_EVENTS: Final = "text/event-stream"
 
 # fmt: off
 OPERATIONS: Final = (
     Operation("GET", "/healthz", microvms.health, gives="text/plain"),
     Operation("GET", "/v1/status", microvms.status, reply=StatusBody),
     Operation("POST", "/v1/shutdown", microvms.shutdown, body=End, status=202),
+    Operation("GET", "/v1/limits", microvms.limits, reply=LimitFacts),
     Operation("GET", "/v1/images", microvms.images, reply=ImagesBody),
+    Operation("GET", "/v1/events", events.listed, query=Past, reply=EventsBody),
+    Operation("GET", "/v1/events/stream", events.stream, query=Follow, gives=_EVENTS),
 
     Operation("POST", "/v1/microvms", microvms.launch, body=Launch, reply=MicroVMBody, status=201),
     Operation("GET", "/v1/microvms", microvms.listed, query=Listing, reply=MicroVMsBody),

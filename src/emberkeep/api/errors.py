@@ -20,6 +20,7 @@ from emberkeep.domain.errors import (
     NoSpace,
     NotFound,
     QuotaExceeded,
+    Throttled,
     Unavailable,
 )
 
@@ -28,6 +29,7 @@ STATUSES: Final[Mapping[type[EmberkeepError], int]] = {
     Invalid: 400,
     Conflict: 409,
     QuotaExceeded: 402,
+    Throttled: 429,
     NoSpace: 507,
     Denied: 401,
     Unavailable: 503,

@@ -23,6 +23,7 @@ from emberkeep.api.bodies import (
 from emberkeep.api.context import Context
 from emberkeep.api.operations import Call
 from emberkeep.domain.errors import Unavailable
+from emberkeep.domain.limits import LimitFacts
 from emberkeep.domain.microvms import valid_name
 from emberkeep.domain.requests import LaunchRequest
 from emberkeep.domain.units import Memory, Size
@@ -41,6 +42,11 @@ async def status(call: Call[None, None]) -> StatusBody:
         pid=os.getpid(),
         microvms=dict(Counter(vm.state for vm in live)),
     )
+
+
+async def limits(call: Call[None, None]) -> LimitFacts:
+    """Say what the account and the host may have, and how much of it is in use."""
+    return call.context.node.limits()
 
 
 async def shutdown(call: Call[None, End]) -> Response:

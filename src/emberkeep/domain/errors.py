@@ -6,6 +6,7 @@ EmberkeepError
 ├── Conflict            the request is right, the moment is wrong
 │   └── WrongState      no arrow leads there from the present state
 ├── QuotaExceeded       a limit of the account or the host
+│   └── Throttled       so many at once are not allowed; later they may be
 ├── NoSpace             the disk is full
 ├── Denied              missing or wrong credentials
 ├── Unavailable         this host cannot do it: QEMU missing or too old, not set up, server down
@@ -43,6 +44,10 @@ class WrongState(Conflict):
 
 class QuotaExceeded(EmberkeepError):
     """A limit of the account or of the host would be passed."""
+
+
+class Throttled(QuotaExceeded):
+    """So many at once are not allowed; what is under way ends by itself, and makes room."""
 
 
 class NoSpace(EmberkeepError):

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from emberkeep.domain.events import Event
+from emberkeep.domain.limits import LimitFacts
 from emberkeep.domain.microvms import MicroVM
 from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest
 
@@ -11,11 +13,19 @@ from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest
 class MicroVMs(Protocol):
     """The microVMs that are remembered; what a method has returned from survives a power loss."""
 
-    async def add(self, vm: MicroVM) -> None:
-        """Remember a new microVM; `Conflict` if its id, or its name among live ones, is taken."""
+    async def add(self, vm: MicroVM, event: Event | None = None) -> None:
+        """Remember a new microVM; `Conflict` if its id, or its name among live ones, is taken.
 
-    async def save(self, vm: MicroVM, *, expected_revision: int) -> None:
-        """Replace what is stored, or raise `Conflict` if that is of another revision."""
+        `event` is written with it, or neither.
+        """
+
+    async def save(
+        self, vm: MicroVM, *, expected_revision: int, event: Event | None = None
+    ) -> None:
+        """Replace what is stored, or raise `Conflict` if that is of another revision.
+
+        `event` is written with it, or neither.
+        """
 
     async def get(self, id: str) -> MicroVM:  # noqa: A002  the word of the domain
         """Return one microVM by its whole id, or raise `NotFound`."""
@@ -34,6 +44,19 @@ class MicroVMs(Protocol):
 
     async def uids_in_use(self) -> frozenset[int]:
         """Return the host users of the live ones."""
+
+
+class Events(Protocol):
+    """What has happened, oldest first; the oldest of many are dropped."""
+
+    async def note(self, event: Event) -> None:
+        """Append one that belongs to no change of a microVM."""
+
+    async def after(self, seq: int, *, microvm_id: str | None, limit: int) -> list[Event]:
+        """Return the first `limit` events behind place `seq`, in order."""
+
+    async def latest(self, *, microvm_id: str | None, limit: int) -> list[Event]:
+        """Return the last `limit` events, in order."""
 
 
 class ByteStream(Protocol):
@@ -131,8 +154,19 @@ class NodePort(Protocol):
     async def console(self, ref: str) -> bytes: ...
     async def images(self) -> Sequence[ImageFacts]: ...
     async def facts(self, ref: str) -> Mapping[str, object]: ...
+    def limits(self) -> LimitFacts:
+        """Return what the account and this host may have, and how much of it is in use."""
+
     async def timeline(self, ref: str) -> Mapping[str, Sequence[Mapping[str, object]]]:
         """Return the spans (name, at_ms, ms) of its last launch, suspend and resume, by verb."""
+
+    async def events(
+        self, ref: str | None = None, *, after: int | None = None, limit: int
+    ) -> Sequence[Event]:
+        """Return the first events behind place `after`, or the last there are; of one or of all."""
+
+    def follow(self, ref: str | None = None, *, after: int | None = None) -> AsyncIterator[Event]:
+        """Yield the events behind place `after`, or the next ones, as they happen; until the server ends."""
 
     def agent(self, ref: str) -> AgentPort:
         """Return the live session of a RUNNING microVM, or raise `WrongState`."""

@@ -11,7 +11,7 @@ from emberkeep.base.aio import beside
 from emberkeep.domain.errors import GuestError
 from emberkeep.domain.requests import ExecRequest
 from emberkeep.guestlink import execs
-from emberkeep.guestlink.calls import DEADLINE_S, Calls
+from emberkeep.guestlink.calls import DEADLINE_S, STREAMS, Calls
 from emberkeep.guestlink.connections import Connection
 from emberkeep.guestlink.execs import ExecSession
 from emberkeep.guestlink.faults import harmless, translated
@@ -37,15 +37,17 @@ _GOODBYE_S: Final = 0.5
 class Agent(Files):
     """What may be asked of the agent while the session lasts; behind it, all is `AgentLost`."""
 
-    def __init__(self, session: Session) -> None:
-        super().__init__(Calls(session))
+    def __init__(self, session: Session, *, streams: int = STREAMS) -> None:
+        super().__init__(Calls(session, streams))
         self._session = session
         self._lost = asyncio.Event()
         self._why = "the microVM's port was closed"
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, socket: Path, *, deadline_s: float) -> AsyncGenerator[Self]:
+    async def connected(
+        cls, socket: Path, *, deadline_s: float, streams: int = STREAMS
+    ) -> AsyncGenerator[Self]:
         """Lend a session with the agent behind `socket`, a unix socket of the VMM.
 
         Raises `AgentLost` if the agent is not reached within `deadline_s`. That the session ends
@@ -53,7 +55,7 @@ class Agent(Files):
         """
         async with reached(socket, deadline_s=deadline_s) as port:
             session = Session(port, client=True)
-            agent = cls(session)
+            agent = cls(session, streams=streams)
             async with beside(agent._run()):
                 try:
                     yield agent

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
-from emberkeep.domain.errors import AgentLost, GuestError, QuotaExceeded
+from emberkeep.domain.errors import AgentLost, GuestError, Throttled
 from emberkeep.guestlink.faults import refusal, translated
 from emberkeep.guestlink.replies import Verdict, decode
 from emberkeep_guest.messages import MESSAGE, receive_text, send_message
@@ -15,14 +15,17 @@ T = TypeVar("T")
 
 DEADLINE_S: Final = 30.0
 IDLE_S: Final = 60.0  # a transfer may stand still for so long
+STREAMS: Final = 200  # that others may have open; what is beyond is ours
 _PIECE: Final = 64 * 1024
+_OURS: Final = frozenset({"status", "freeze", "wake", "thaw", "clock"})  # never kept waiting
 
 
 class Calls:
     """What is asked over one session."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, streams: int = STREAMS) -> None:
         self._session = session
+        self._streams = streams
 
     async def ask(
         self,
@@ -34,7 +37,7 @@ class Calls:
         **fields: Any,  # noqa: ANN401  the request's own fields, JSON
     ) -> T:
         """Ask and return the answer; a guest's refusal is raised as the domain's error."""
-        stream = self._stream()
+        stream = self._stream(op)
         try:
             with translated(op):
                 async with asyncio.timeout(deadline_s):
@@ -68,7 +71,7 @@ class Calls:
         **fields: Any,  # noqa: ANN401  the request's own fields, JSON
     ) -> tuple[Stream, T]:
         """Ask, and return the stream with the first answer: it is the caller's to end."""
-        stream = self._stream()
+        stream = self._stream(op)
         try:
             with translated(op):
                 async with asyncio.timeout(deadline_s):
@@ -78,19 +81,25 @@ class Calls:
             stream.reset()
             raise
 
-    def _stream(self) -> Stream:
+    def _stream(self, op: str) -> Stream:
+        if op not in _OURS and self._session.open_streams >= self._streams:
+            raise self._throttled()
         try:
             return self._session.open()
         except TooManyStreams as error:
-            raise QuotaExceeded(
-                "too many operations at once in this microVM",
-                hint="wait until some of its commands and connections have ended",
-            ) from error
+            raise self._throttled() from error
         except SessionError as error:
             raise AgentLost(
                 "the channel to the agent is closed",
                 hint="the microVM was suspended or has stopped; see: emberkeep ps",
             ) from error
+
+    def _throttled(self) -> Throttled:
+        return Throttled(
+            f"one microVM may have {self._streams} commands, transfers and connections open:"
+            " one more is too many",
+            hint="wait until some have ended, or raise limits.microvm_streams (docs/limits.md)",
+        )
 
 
 async def incoming(op: str, stream: Stream, *, most: int | None = None) -> AsyncGenerator[bytes]:

@@ -6,6 +6,7 @@ from emberkeep.base.clock import Clock
 from emberkeep.node.berths import Berths
 from emberkeep.node.images import Images
 from emberkeep.node.layout import Layout
+from emberkeep.node.limits import Admission
 from emberkeep.node.registry import Registry
 from emberkeep.node.running import Running
 from emberkeep.node.settings import NodeSettings
@@ -26,3 +27,4 @@ class Ground:
     running: Running
     clock: Clock
     settings: NodeSettings
+    admission: Admission

@@ -10,10 +10,11 @@ from emberkeep.domain.errors import Corrupt, EmberkeepError, Mismatch, NotFound
 from emberkeep.domain.requests import ImageFacts
 from emberkeep.domain.units import Size
 from emberkeep.node.berths import Parts
+from emberkeep.node.journal import Journal
 from emberkeep.node.layout import Layout
 from emberkeep.node.maker import Maker
 from emberkeep.vmm.settings import VmmSettings
-from emberkeep.vmm.shape import CMDLINE, KVM_CPU, MICROVM, Q35, TCG_CPU, Shape
+from emberkeep.vmm.shape import CMDLINE, KVM_CPU, MICROVM, PIDS, Q35, TCG_CPU, Shape
 from emberkeep.vmm.snapshot import Snapshot, open_snapshot, remove_unsealed
 from emberkeep.vmm.start import VmmHost
 
@@ -21,11 +22,14 @@ from emberkeep.vmm.start import VmmHost
 class Images:
     """The base images of this node and their snapshots."""
 
-    def __init__(self, layout: Layout, parts: Parts, shapes: "Shapes", maker: Maker) -> None:
+    def __init__(
+        self, layout: Layout, parts: Parts, shapes: "Shapes", maker: Maker, journal: Journal
+    ) -> None:
         self._layout = layout
         self._parts = parts
         self._shapes = shapes
         self._maker = maker
+        self._journal = journal
         self._turns: dict[Path, asyncio.Lock] = {}
         self._verified: dict[Path, tuple[object, ...]] = {}
 
@@ -64,6 +68,7 @@ class Images:
         async with self._turns.setdefault(path, asyncio.Lock()):
             if not path.exists():
                 await self._maker.make(shape, path)
+                await self._journal.snapshot_made(image, str(size))
             full = await self._intact(path)
         if full.shape != shape:
             raise Mismatch(
@@ -109,10 +114,13 @@ class Images:
 class Shapes:
     """Which shape a VM gets that is started from nothing here."""
 
-    def __init__(self, host: VmmHost, settings: VmmSettings, disk_gib: int) -> None:
+    def __init__(
+        self, host: VmmHost, settings: VmmSettings, disk_gib: int, *, pids: int | None = None
+    ) -> None:
         self._host = host
         self._settings = settings
         self._disk_gib = disk_gib
+        self._cmdline = CMDLINE if pids is None else f"{CMDLINE} {PIDS}={pids}"
 
     def of(self, size: Size, parts: Parts, image: str) -> Shape:
         """Return the shape of a VM of `image` in `size`."""
@@ -126,7 +134,7 @@ class Shapes:
             host_cpu=self._host.host_cpu if cpu.startswith(("host", "max")) else "",
             kernel=parts.kernel.digest,
             initramfs=parts.initramfs.digest,
-            cmdline=CMDLINE,
+            cmdline=self._cmdline,
             disks=(("agent", parts.agent.digest), ("image", parts.images[image].digest)),
             disk_gib=self._disk_gib,
         )

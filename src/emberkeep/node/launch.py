@@ -23,11 +23,15 @@ _CLEANUP_S = 60.0
 async def prepared(ground: Ground, request: LaunchRequest, spans: Spans) -> Snapshot:
     """Return the snapshot to launch from; raise where `request` cannot be carried out."""
     ground.images.known(request.image)
-    size = request.size or Size(Memory(ground.settings.default_memory_mib))
     if request.name:
         ground.registry.free(valid_name(request.name))
     with spans.span("snapshot"):
-        return await ground.images.snapshot(request.image, size)
+        return await ground.images.snapshot(request.image, size_of(ground, request))
+
+
+def size_of(ground: Ground, request: LaunchRequest) -> Size:
+    """Return what a microVM will be given."""
+    return request.size or Size(Memory(ground.settings.default_memory_mib))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

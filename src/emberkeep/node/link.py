@@ -9,6 +9,7 @@ import structlog
 from emberkeep.base import aio
 from emberkeep.domain.errors import AgentLost
 from emberkeep.guestlink.agent import Agent
+from emberkeep.guestlink.calls import STREAMS
 
 _CONNECT_DEADLINE_S: Final = 60.0
 _PAUSE_S: Final = 0.5
@@ -18,8 +19,9 @@ _log = structlog.get_logger()
 class Link:
     """Keeps one session; `keep` is the job that does it."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, *, streams: int = STREAMS) -> None:
         self._socket = socket
+        self._streams = streams
         self._agent: Agent | None = None
         self._up = asyncio.Event()
         self._leave = asyncio.Event()
@@ -78,7 +80,9 @@ class Link:
             await asyncio.sleep(_PAUSE_S)  # a guest that ends each session must not busy us
 
     async def _session(self) -> None:
-        async with Agent.connected(self._socket, deadline_s=_CONNECT_DEADLINE_S) as agent:
+        async with Agent.connected(
+            self._socket, deadline_s=_CONNECT_DEADLINE_S, streams=self._streams
+        ) as agent:
             self._agent = agent
             self._up.set()
             try:

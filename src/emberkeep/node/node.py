@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -12,8 +12,10 @@ import structlog
 from emberkeep.base import aio
 from emberkeep.base.clock import Clock
 from emberkeep.domain.errors import AgentLost, Conflict, EmberkeepError, WrongState
+from emberkeep.domain.events import Event
+from emberkeep.domain.limits import ACCOUNT, LimitFacts
 from emberkeep.domain.microvms import MicroVM, State
-from emberkeep.domain.ports import MicroVMs
+from emberkeep.domain.ports import Events, MicroVMs
 from emberkeep.domain.requests import ImageFacts, LaunchRequest
 from emberkeep.guestlink.agent import Agent
 from emberkeep.node import facts
@@ -22,8 +24,10 @@ from emberkeep.node.berths import Berths, Parts
 from emberkeep.node.console import BoundedLog
 from emberkeep.node.ground import Ground
 from emberkeep.node.images import Images, Shapes
-from emberkeep.node.launch import Place, launch, prepared
+from emberkeep.node.journal import Journal
+from emberkeep.node.launch import Place, launch, prepared, size_of
 from emberkeep.node.layout import Layout
+from emberkeep.node.limits import Admission, LimitSettings
 from emberkeep.node.maker import Maker
 from emberkeep.node.pool import Pool
 from emberkeep.node.registry import Registry
@@ -49,12 +53,14 @@ class NodeParts:
 
     layout: Layout
     store: MicroVMs
+    events: Events
     parts: Parts
     hypervisor: Hypervisor
     vmm: VmmSettings
     settings: NodeSettings
     pool: PoolSettings
     clock: Clock
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
 
 class Node:
@@ -67,7 +73,10 @@ class Node:
         self._timelines: dict[str, dict[str, list[dict[str, str | float]]]] = {}
         self._verbs: set[asyncio.Task[None]] = set()
         self._closing = False
-        self.ground = _ground(made_of, Running(tasks, made_of.settings, self._died))
+        self._journal = Journal(made_of.events, made_of.clock)
+        streams = made_of.limits.microvm_streams
+        running = Running(tasks, made_of.settings, self._died, streams=streams)
+        self.ground = _ground(made_of, running, self._journal)
         self.pool = Pool(self.ground, made_of.pool, made_of.clock, lambda: bool(self._verbs))
 
     @classmethod
@@ -88,6 +97,7 @@ class Node:
                 await node.pool.close()
                 for live in node.ground.running.all():
                     await node.ground.running.detach(live)
+                await node.ground.running.settled()
 
     async def launch(self, request: LaunchRequest) -> MicroVM:
         """Launch a microVM; it is RUNNING when this returns."""
@@ -152,6 +162,12 @@ class Node:
         """Describe the images that can be launched."""
         return self.ground.images.facts()
 
+    def limits(self, account: str = ACCOUNT) -> LimitFacts:
+        """Return what `account` and this host may have, and how much of it is in use."""
+        settings = self.ground.settings
+        more = {"disk_gib": settings.disk_gib, "console_bytes": settings.console_bytes}
+        return self.ground.admission.facts(account, more=more)
+
     async def facts(self, ref: str) -> Mapping[str, object]:
         """Describe the process, confinement, files and timings of a microVM."""
         vm = await self.show(ref)
@@ -170,6 +186,25 @@ class Node:
         vm = await self.show(ref)
         return self._timelines.get(vm.id, {})
 
+    async def events(
+        self, ref: str | None = None, *, after: int | None = None, limit: int
+    ) -> Sequence[Event]:
+        """Return the first events behind place `after`, or the last there are; of one or of all."""
+        microvm_id = None if ref is None else (await self.show(ref)).id
+        return await self._journal.read(microvm_id, after=after, limit=limit)
+
+    async def follow(
+        self, ref: str | None = None, *, after: int | None = None
+    ) -> AsyncIterator[Event]:
+        """Yield the events behind place `after`, or the next ones, as they happen."""
+        microvm_id = None if ref is None else (await self.show(ref)).id
+        async for event in self._journal.follow(microvm_id, after=after):
+            yield event
+
+    def end_follows(self) -> None:
+        """Let every `follow` come to its end, so that the server can."""
+        self._journal.end()
+
     async def close(self, *, microvms: str) -> None:
         """Suspend or terminate every microVM; take no new ones."""
         self._closing = True
@@ -187,15 +222,19 @@ class Node:
 
     async def _launched(self, request: LaunchRequest) -> MicroVM:
         spans = Spans(self.ground.clock)
-        full = await prepared(self.ground, request, spans)
-        self._open_for_more()  # making a snapshot takes its time
-        standby = self.pool.take(full)
-        place = Place(
-            microvm_id=standby.microvm_id if standby else new_id(), full=full, standby=standby
-        )
-        async with self._turn(place.microvm_id):
-            self._timelines[place.microvm_id] = {"launch": spans.spans}
-            return await launch(self.ground, place, request, spans)
+        self.ground.images.known(request.image)
+        size = size_of(self.ground, request)
+        with self.ground.admission.launch(ACCOUNT, size) as hold:
+            full = await prepared(self.ground, request, spans)
+            self._open_for_more()  # making a snapshot takes its time
+            standby = self.pool.take(full)
+            place = Place(
+                microvm_id=standby.microvm_id if standby else new_id(), full=full, standby=standby
+            )
+            hold.microvm_id = place.microvm_id
+            async with self._turn(place.microvm_id):
+                self._timelines[place.microvm_id] = {"launch": spans.spans}
+                return await launch(self.ground, place, request, spans)
 
     async def _verb(self, ref: str, name: str, begin: set[State], end: State) -> MicroVM:
         """Run `suspend` or `resume` in the turn of the microVM."""
@@ -215,8 +254,11 @@ class Node:
                     hint=f"see: emberkeep show {vm.name}",
                 )
             spans = Spans(self.ground.clock)
-            act = suspend if name == "suspend" else resume
-            done = await act(self.ground, vm, spans)
+            if name == "suspend":
+                done = await suspend(self.ground, vm, spans)
+            else:
+                with self.ground.admission.resume(vm):
+                    done = await resume(self.ground, vm, spans)
             self._timelines.setdefault(vm.id, {})[name] = spans.spans
             return done
 
@@ -232,10 +274,12 @@ class Node:
         async with self._turn(live.microvm_id):
             if self.ground.running.get(live.microvm_id) is not live:
                 return  # the verb that was at work has seen to it
-            if self.ground.registry.peek(live.microvm_id) is None:
+            vm = self.ground.registry.peek(live.microvm_id)
+            if vm is None:
                 self.pool.look()  # one that was only ready: it is discarded there
                 return
             _log.warning("vmm.died", microvm=live.microvm_id, why=live.why)
+            await self._journal.died(vm, live.why)
             await ended(self.ground, live.microvm_id, live.why)
 
     async def _recovered(self, microvm_id: str) -> None:
@@ -289,20 +333,24 @@ async def _into(done: "asyncio.Future[T]", verb: Coroutine[Any, Any, T]) -> None
             done.set_result(result)
 
 
-def _ground(made_of: NodeParts, running: Running) -> Ground:
+def _ground(made_of: NodeParts, running: Running, journal: Journal) -> Ground:
     berths = Berths(made_of.parts, made_of.layout.instance())
-    registry = Registry(made_of.store)
+    registry = Registry(made_of.store, journal)
     uids = Uids(available(), registry.uids)
     maker = Maker(made_of.layout, made_of.hypervisor, berths, uids)
-    shapes = Shapes(made_of.hypervisor.host, made_of.vmm, made_of.settings.disk_gib)
+    shapes = Shapes(
+        made_of.hypervisor.host, made_of.vmm, made_of.settings.disk_gib,
+        pids=made_of.limits.microvm_pids,
+    )  # fmt: skip
     return Ground(
         layout=made_of.layout,
         registry=registry,
-        images=Images(made_of.layout, made_of.parts, shapes, maker),
+        images=Images(made_of.layout, made_of.parts, shapes, maker, journal),
         berths=berths,
         uids=uids,
         hypervisor=made_of.hypervisor,
         running=running,
         clock=made_of.clock,
         settings=made_of.settings,
+        admission=Admission(made_of.limits, registry.all, made_of.layout.data),
     )

@@ -1,7 +1,7 @@
 """The VMMs that run now, each with the jobs beside it: session, console, health, and its end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,6 +10,7 @@ import structlog
 
 from emberkeep.base import proc
 from emberkeep.domain.errors import GuestError
+from emberkeep.guestlink.calls import STREAMS
 from emberkeep.node.console import BoundedLog, collect
 from emberkeep.node.layout import Home
 from emberkeep.node.link import Link
@@ -18,6 +19,7 @@ from emberkeep.vmm.machine import Machine
 
 _BROKEN: Final = {"internal-error", "guest-panicked"}  # QEMU's words for: it never runs again
 _ENDS_S: Final = 1.0  # from the close of the sockets of a dying VMM to its end
+_SETTLED_S: Final = 30.0
 _log = structlog.get_logger()
 
 
@@ -42,11 +44,16 @@ class Running:
         tasks: asyncio.TaskGroup,
         settings: NodeSettings,
         died: Callable[[Live], Awaitable[None]],
+        *,
+        streams: int = STREAMS,
     ) -> None:
         self._tasks = tasks
         self._settings = settings
         self._died = died
+        self._streams = streams
         self._lives: dict[str, Live] = {}
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._behind: set[asyncio.Task[None]] = set()
 
     def get(self, microvm_id: str) -> Live | None:
         """Return the running VMM of a microVM."""
@@ -58,7 +65,8 @@ class Running:
 
     def begin(self, microvm_id: str, machine: Machine, home: Home) -> Live:
         """Take charge of a VMM."""
-        live = Live(microvm_id=microvm_id, machine=machine, link=Link(machine.agent_socket))
+        link = Link(machine.agent_socket, streams=self._streams)
+        live = Live(microvm_id=microvm_id, machine=machine, link=link)
         log = BoundedLog(home.console, self._settings.console_bytes)
         live.jobs.append(self._start(collect(machine.console_socket, log)))
         live.jobs.append(self._start(self._watch_health(live)))
@@ -69,17 +77,35 @@ class Running:
 
     def link(self, live: Live) -> None:
         """Begin a session with the agent (again)."""
-        live.link = Link(live.machine.agent_socket)
+        live.link = Link(live.machine.agent_socket, streams=self._streams)
         live.jobs.append(self._start(live.link.keep()))
 
     async def end(self, live: Live) -> None:
         """Kill a VMM and wait until it is gone. Idempotent."""
-        if self._lives.pop(live.microvm_id, None) is None:
+        self.leave(live)
+        await self.gone(live.microvm_id)
+
+    def leave(self, live: Live) -> None:
+        """Kill a VMM whose state is durable or not wanted; `gone` waits for its end. Idempotent.
+
+        What it holds (user, folder, slot) may be used again only when it is gone.
+        """
+        if self._lives.get(live.microvm_id) is not live:
             return
+        del self._lives[live.microvm_id]
         live.leaving = True
         self._quiet(live)
         live.link.give_up()
-        await live.machine.end()
+        proc.kill(live.machine.pidfd)
+        task = self._start(live.machine.end())
+        self._leaving[live.microvm_id] = task
+        task.add_done_callback(lambda _: self._left(live.microvm_id, task))
+
+    async def gone(self, microvm_id: str) -> None:
+        """Wait until a VMM of this microVM that was told to leave, if there is one, is gone."""
+        task = self._leaving.get(microvm_id)
+        if task is not None:
+            await asyncio.wait({task})
 
     async def detach(self, live: Live) -> None:
         """Leave a VMM running for a later server."""
@@ -92,11 +118,25 @@ class Running:
 
     def later(self, job: Coroutine[Any, Any, None]) -> None:
         """Do something beside everything else: what nobody has to wait for."""
-        self._start(job)
+        task = self._start(job)
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+
+    async def settled(self) -> None:
+        """Wait for all that is done later; what takes too long is left to the next start."""
+        while tasks := {*self._behind, *self._leaving.values()}:
+            _, late = await asyncio.wait(tasks, timeout=_SETTLED_S)
+            if late:
+                _log.warning("node.not_settled", jobs=len(late))
+                _cancel(late)
+                return
+
+    def _left(self, microvm_id: str, task: "asyncio.Task[None]") -> None:
+        if self._leaving.get(microvm_id) is task:
+            del self._leaving[microvm_id]
 
     def _quiet(self, live: Live) -> None:
-        for job in live.jobs:
-            job.cancel()
+        _cancel(live.jobs)
 
     def _start(self, job: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         return self._tasks.create_task(logged(job))
@@ -145,6 +185,11 @@ async def _ends_now(live: Live) -> bool:
             await proc.ended(live.machine.pidfd)
             return True
     return False
+
+
+def _cancel(tasks: "Iterable[asyncio.Task[None]]") -> None:
+    for task in tasks:
+        task.cancel()
 
 
 async def logged(job: Coroutine[Any, Any, None]) -> None:

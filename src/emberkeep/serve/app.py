@@ -62,17 +62,20 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
         app = build_app(
             node, keys, VERSION, default_memory_mib=settings.node.default_memory_mib, shutdown=end
         )
-        server = _Server(uvicorn.Config(app, **SERVER_OPTIONS), ready)
+        server = _Server(uvicorn.Config(app, **SERVER_OPTIONS), ready, node.end_follows)
         await server.serve(sockets=[listener])
         await node.close(microvms=fate[0])
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, and a word when it is up."""
+    """uvicorn, and a word when it is up and when it goes down."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._ending = ending
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -94,6 +97,11 @@ class _Server(uvicorn.Server):
         if self.started:
             self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what would never end by itself, then wait for the rest."""
+        self._ending()
+        await super().shutdown(sockets)
+
 
 @asynccontextmanager
 async def _node(settings: Settings) -> AsyncGenerator[Node]:
@@ -102,10 +110,11 @@ async def _node(settings: Settings) -> AsyncGenerator[Node]:
     artifacts = Artifacts(settings.data / "artifacts")
     made_of = await aio.in_thread(parts, artifacts, settings.vmm)
     hypervisor = Hypervisor(await _vmm_host(settings, made_of))
-    async with opened(settings.data / "emberkeep.db") as store:
+    async with opened(settings.data / "emberkeep.db") as stores:
         node_parts = NodeParts(
-            layout=layout, store=store, parts=made_of, hypervisor=hypervisor, vmm=settings.vmm,
-            settings=settings.node, pool=settings.pool, clock=HostClock(),
+            layout=layout, store=stores.microvms, events=stores.events, parts=made_of,
+            hypervisor=hypervisor, vmm=settings.vmm, settings=settings.node, pool=settings.pool,
+            clock=HostClock(), limits=settings.limits,
         )  # fmt: skip
         async with Node.open(node_parts) as node:
             yield node

@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from emberkeep.artifacts.settings import ArtifactSettings
 from emberkeep.domain.errors import Invalid
+from emberkeep.node.limits import LimitSettings
 from emberkeep.node.settings import NodeSettings, PoolSettings
 from emberkeep.vmm.settings import VmmSettings
 
@@ -61,6 +62,7 @@ class Settings:
     images: ArtifactSettings = field(default_factory=ArtifactSettings)
     node: NodeSettings = field(default_factory=NodeSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
     @property
     def url(self) -> str:

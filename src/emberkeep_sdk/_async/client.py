@@ -69,6 +69,10 @@ class AsyncEmberkeep:
         """Return what the server says about itself."""
         return as_type(await self._http.call("GET", path_of("status")), dict[str, Any])
 
+    async def limits(self) -> dict[str, Any]:
+        """Return what the account, the host and one microVM may have, and what is in use."""
+        return as_type(await self._http.call("GET", path_of("limits")), dict[str, Any])
+
     async def shutdown(self, *, microvms: str = "suspend") -> None:
         """End the server; its microVMs are suspended, or terminated with microvms="terminate"."""
         await self._http.call("POST", path_of("shutdown"), body={"microvms": microvms})
