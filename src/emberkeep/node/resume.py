@@ -29,6 +29,7 @@ async def resume(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
     delta fits the disk and can be restored again.
     """
     with spans.span("verify"):
+        await ground.running.gone(vm.id)  # the VMM that wrote the delta and the disk
         full, delta = await _opened(ground, vm)
     pending = await ground.registry.save(vm.to(State.PENDING))
     async with _suspended_after_failure(ground, pending):
@@ -39,7 +40,7 @@ async def resume(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
         await ground.registry.save(up)
     with spans.span("thaw"):
         await _thawed(ground, live, agent)
-    await aio.in_thread(remove_tree, delta.path)
+    ground.running.later(aio.in_thread(remove_tree, delta.path))
     return up
 
 

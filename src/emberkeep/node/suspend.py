@@ -1,4 +1,4 @@
-"""Suspend: freeze, stop, write what has changed, end the VMM."""
+"""Suspend: freeze, stop, write what has changed, kill the VMM."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -47,8 +47,7 @@ async def suspend(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
         down = replace(going.to(State.SUSPENDED), delta=path.name, process=None)
         with spans.span("commit"):
             await ground.registry.save(down)
-    with spans.span("end"):
-        await ground.running.end(live)
+    ground.running.leave(live)  # it is stopped and all of it is durable: its end comes behind
     return down
 
 

@@ -1,5 +1,10 @@
-"""Terminate: whatever state it is in, nothing of the microVM is left but its record."""
+"""Terminate: whatever state it is in, nothing of the microVM is left but its record.
 
+Who asks is answered when that record is durable and the VMM is killed; that the process is gone and
+the files are removed comes behind. A crash before that leaves it to the next start.
+"""
+
+from contextlib import ExitStack
 from dataclasses import replace
 
 from emberkeep.base import aio
@@ -12,14 +17,34 @@ async def terminate(ground: Ground, vm: MicroVM, reason: str) -> MicroVM:
     """End a live microVM; return it TERMINATED."""
     if vm.state is not State.TERMINATING:
         vm = await _begun(ground, vm, reason)
-    await _emptied(ground, vm)
+    live = ground.running.get(vm.id)
+    if live is not None:
+        ground.running.leave(live)
     over = replace(
         vm.to(State.TERMINATED, reason=vm.state_reason or reason),
         terminated_at=ground.clock.wall_ns() / 1e9,
         process=None,
         delta=None,
     )
-    return await ground.registry.save(over)
+    with ExitStack() as held:
+        held.enter_context(ground.uids.kept(vm.uid))
+        saved = await _saved(ground, over)
+        ground.running.later(_cleaned(ground, saved, held.pop_all()))
+    return saved
+
+
+async def _saved(ground: Ground, over: MicroVM) -> MicroVM:
+    try:
+        return await ground.registry.save(over)
+    except NoSpace:
+        await _emptied(ground, over)
+        return await ground.registry.save(over)
+
+
+async def _cleaned(ground: Ground, vm: MicroVM, held: ExitStack) -> None:
+    """Remove what is left of a TERMINATED microVM once its VMM is gone; `held` is its user."""
+    with held:
+        await _emptied(ground, vm)
 
 
 async def _begun(ground: Ground, vm: MicroVM, reason: str) -> MicroVM:
@@ -36,7 +61,8 @@ async def _emptied(ground: Ground, vm: MicroVM) -> None:
     """End the VMM and remove every file. Idempotent."""
     live = ground.running.get(vm.id)
     if live is not None:
-        await ground.running.end(live)
+        ground.running.leave(live)
+    await ground.running.gone(vm.id)
     await aio.in_thread(ground.layout.microvm(vm.id).remove)
 
 

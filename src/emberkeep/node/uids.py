@@ -1,5 +1,6 @@
 """Host users for VMMs: one for each microVM, taken from a range that nobody else uses."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -30,23 +31,30 @@ class Uids:
     def __init__(self, candidates: range, in_use: Callable[[], AbstractSet[int]]) -> None:
         self._candidates = candidates
         self._in_use = in_use
-        self._held: set[int] = set()
+        self._held: Counter[int] = Counter()
 
     @contextmanager
     def one(self) -> Iterator[int]:
         """Hold a user that is neither held nor in use."""
-        uid = self._free(self._in_use())
-        self._held.add(uid)
+        with self.kept(self._free(self._in_use())) as uid:
+            yield uid
+
+    @contextmanager
+    def kept(self, uid: int) -> Iterator[int]:
+        """Hold a user that is in use, so that it stays so where its row goes first."""
+        self._held[uid] += 1
         try:
             yield uid
         finally:
-            self._held.discard(uid)
+            self._held[uid] -= 1
+            if not self._held[uid]:
+                del self._held[uid]
 
     def _free(self, in_use: AbstractSet[int]) -> int:
         if self._candidates is NONE:
             return 0
         for uid in self._candidates:
-            if uid not in in_use and uid not in self._held:
+            if uid not in in_use and not self._held[uid]:
                 return uid
         raise QuotaExceeded(
             "no host user is left for another VMM", hint="terminate microVMs that are not needed"
