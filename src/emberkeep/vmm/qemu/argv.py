@@ -41,7 +41,7 @@ def qemu_argv(shape: Shape, binary: str, mark: str, fds: Descriptors) -> list[st
         *_disks(shape, fds),
         *_channel(shape),
         "-netdev", f"tap,id=net0,fd={fds.tap}",
-        "-device", f"{_virtio(shape, 'net', 2)},netdev=net0,mac={MAC}{_no_rom(shape)}",
+        "-device", f"{_virtio(shape, 'net', 2)},netdev=net0,mac={MAC}{_no_rom(shape)},guest_announce=off",
         "-global", "migration.send-configuration=off",
         "-incoming", "defer",
     ]  # fmt: skip
