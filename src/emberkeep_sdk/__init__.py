@@ -34,7 +34,16 @@ from emberkeep_sdk._sync.execs import Exec
 from emberkeep_sdk._sync.files import Files
 from emberkeep_sdk._sync.microvm import MicroVM
 from emberkeep_sdk._sync.ports import Stream
-from emberkeep_sdk._values import Entry, ExecResult, Exit, Image, MicroVMFacts, Process, Span
+from emberkeep_sdk._values import (
+    Entry,
+    ExecResult,
+    Exit,
+    Happening,
+    Image,
+    MicroVMFacts,
+    Process,
+    Span,
+)
 
 __all__ = [
     "Access",
@@ -57,6 +66,7 @@ __all__ = [
     "Exit",
     "Files",
     "GuestError",
+    "Happening",
     "Image",
     "Invalid",
     "MicroVM",

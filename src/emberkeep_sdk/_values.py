@@ -120,6 +120,18 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     ms: float
 
 
+class Happening(msgspec.Struct, frozen=True, kw_only=True):
+    """An event: `seq` is its place in the list, `at` in seconds since the epoch."""
+
+    seq: int
+    at: float
+    kind: str
+    microvm: str | None = None
+    name: str = ""
+    image: str = ""
+    reason: str = ""
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """An image that can be launched, and the sizes it has a snapshot for."""
 

@@ -1,5 +1,8 @@
-"""The store's port in memory; held to the same contract as the one over SQL."""
+"""The stores' ports in memory; held to the same contracts as those over SQL."""
 
+from dataclasses import replace
+
+from emberkeep.domain.events import Event
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.store.microvms import name_taken, stale
 from emberkeep.store.refs import meant, missing
@@ -10,19 +13,24 @@ class FakeMicroVMs:
 
     def __init__(self) -> None:
         self._by_id: dict[str, MicroVM] = {}
+        self.events = FakeEvents()
 
-    async def add(self, vm: MicroVM) -> None:
+    async def add(self, vm: MicroVM, event: Event | None = None) -> None:
         if vm.id in self._by_id:
             raise name_taken(vm.name)
         self._must_be_free(vm)
         self._by_id[vm.id] = vm
+        await self.events.note(event)
 
-    async def save(self, vm: MicroVM, *, expected_revision: int) -> None:
+    async def save(
+        self, vm: MicroVM, *, expected_revision: int, event: Event | None = None
+    ) -> None:
         stored = self._by_id.get(vm.id)
         if stored is None or stored.revision != expected_revision:
             raise stale(vm, expected_revision)
         self._must_be_free(vm)
         self._by_id[vm.id] = vm
+        await self.events.note(event)
 
     async def get(self, id: str) -> MicroVM:  # noqa: A002  as the port
         if id not in self._by_id:
@@ -60,3 +68,23 @@ class FakeMicroVMs:
         for other in self._by_id.values():
             if other.name == vm.name and other.id != vm.id and other.state is not State.TERMINATED:
                 raise name_taken(vm.name)
+
+
+class FakeEvents:
+    """`domain.ports.Events` in a list."""
+
+    def __init__(self) -> None:
+        self.all: list[Event] = []
+
+    async def note(self, event: Event | None) -> None:
+        if event is not None:
+            self.all.append(replace(event, seq=len(self.all) + 1))
+
+    async def after(self, seq: int, *, microvm_id: str | None, limit: int) -> list[Event]:
+        return [event for event in self._of(microvm_id) if event.seq > seq][:limit]
+
+    async def latest(self, *, microvm_id: str | None, limit: int) -> list[Event]:
+        return self._of(microvm_id)[-limit:]
+
+    def _of(self, microvm_id: str | None) -> list[Event]:
+        return [one for one in self.all if microvm_id in (None, one.microvm_id)]

@@ -1,6 +1,6 @@
 """The node in memory: states change at once, every microVM has the same fake agent."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 
 from emberkeep.base.clock import HostClock
@@ -73,7 +73,7 @@ class FakeNode:
 
     async def follow(
         self, ref: str | None = None, *, after: int | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         id_ = None if ref is None else (await self.show(ref)).id
         async for event in self.journal.follow(id_, after=after):
             yield event

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from emberkeep.domain.errors import Invalid
+from emberkeep.domain.events import Event, Kind
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.requests import ExecRequest, ImageFacts
 
@@ -36,6 +37,19 @@ class Listing(Request, frozen=True, kw_only=True):
     """Which microVMs to list."""
 
     all: bool = False
+
+
+class Follow(Request, frozen=True, kw_only=True):
+    """Which events to tell of: of one microVM or of all, behind a place in the list."""
+
+    after: Count | None = None
+    microvm: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+
+
+class Past(Follow, frozen=True, kw_only=True):
+    """Which events to list, and how many at most; without `after` the latest."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
 class Kill(Request, frozen=True, kw_only=True):
@@ -177,6 +191,37 @@ class ImagesBody(Struct, frozen=True, kw_only=True):
     """The images there are."""
 
     images: list[ImageFacts]
+
+
+class EventBody(Struct, frozen=True, kw_only=True):
+    """Something that has happened; `seq` is its place in the list, `at` seconds since the epoch."""
+
+    seq: int
+    at: float
+    kind: Kind
+    microvm: str | None
+    name: str
+    image: str
+    reason: str
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """Return `event` as it is written."""
+        return cls(
+            seq=event.seq,
+            at=event.at,
+            kind=event.kind,
+            microvm=event.microvm_id,
+            name=event.name,
+            image=event.image,
+            reason=event.reason,
+        )
+
+
+class EventsBody(Struct, frozen=True, kw_only=True):
+    """What has happened, oldest first."""
+
+    events: list[EventBody]
 
 
 class StatusBody(Struct, frozen=True, kw_only=True):

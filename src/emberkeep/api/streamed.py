@@ -1,6 +1,6 @@
 """An answer passed on as it comes from the guest; it never looks complete when it is not."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 import structlog
@@ -23,8 +23,10 @@ class Streamed(Response):
     say so: it is aborted, and as the body has no stated length, its end is missing.
     """
 
-    def __init__(self, content: Content, *, media_type: str) -> None:
-        super().__init__(media_type=media_type)
+    def __init__(
+        self, content: Content, *, media_type: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(media_type=media_type, headers=headers)
         del self.headers["content-length"]
         self._content = content
 

@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "shell": "emberkeep.cli.commands:shell",
     "cp": "emberkeep.cli.files:cp",
     "logs": "emberkeep.cli.watch:logs",
+    "events": "emberkeep.cli.events:events",
     "top": "emberkeep.cli.watch:top",
     "stats": "emberkeep.cli.watch:stats",
     "suspend": "emberkeep.cli.microvms:suspend",

@@ -1,6 +1,6 @@
 """What the applications need of the world; adapters and fakes are built to these shapes."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -165,8 +165,8 @@ class NodePort(Protocol):
     ) -> Sequence[Event]:
         """Return the first events behind place `after`, or the last there are; of one or of all."""
 
-    def follow(self, ref: str | None = None, *, after: int | None = None) -> AsyncIterator[Event]:
-        """Yield the events behind place `after`, or the next ones, as they happen; until the server ends."""
+    def follow(self, ref: str | None = None, *, after: int | None = None) -> AsyncGenerator[Event]:
+        """Yield the events behind place `after`, or the next ones, until the server ends."""
 
     def agent(self, ref: str) -> AgentPort:
         """Return the live session of a RUNNING microVM, or raise `WrongState`."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -195,7 +195,7 @@ class Node:
 
     async def follow(
         self, ref: str | None = None, *, after: int | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """Yield the events behind place `after`, or the next ones, as they happen."""
         microvm_id = None if ref is None else (await self.show(ref)).id
         async for event in self._journal.follow(microvm_id, after=after):

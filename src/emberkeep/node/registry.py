@@ -1,10 +1,13 @@
 """The microVMs of this node in memory, written through to the store."""
 
+from dataclasses import replace
 from typing import Final
 
+from emberkeep.domain.endpoints import Endpoint, Ingress
 from emberkeep.domain.errors import Conflict, NotFound
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.ports import MicroVMs
+from emberkeep.node.journal import Journal
 
 _LEAST_PREFIX: Final = len("microvm-") + 4
 
@@ -12,27 +15,37 @@ _LEAST_PREFIX: Final = len("microvm-") + 4
 class Registry:
     """Live microVMs by reference; each change is durable before it is seen."""
 
-    def __init__(self, store: MicroVMs) -> None:
+    def __init__(self, store: MicroVMs, journal: Journal) -> None:
         self._store = store
+        self._journal = journal
         self._live: dict[str, MicroVM] = {}
 
     async def load(self) -> list[MicroVM]:
         """Read the live ones."""
         self._live = {vm.id: vm for vm in await self._store.live()}
+        for vm in [one for one in self._live.values() if one.endpoint is None]:
+            # of a server that had none; it is written with the next change
+            self._live[vm.id] = replace(vm, endpoint=self.endpoint(vm.id, Ingress()))
         return list(self._live.values())
 
     async def add(self, vm: MicroVM) -> None:
         """Remember a new one; raise `Conflict` if its name is taken."""
-        await self._store.add(vm)
+        await self._store.add(vm, self._journal.of(None, vm))
         self._live[vm.id] = vm
+        self._journal.written()
 
     async def save(self, vm: MicroVM) -> MicroVM:
         """Replace what is known of `vm`; it must be one revision on."""
-        await self._store.save(vm, expected_revision=vm.revision - 1)
+        before = self._live.get(vm.id)
+        if before is None or before.state is not vm.state:
+            vm = replace(vm, since=self._journal.now())
+        event = self._journal.of(before, vm)
+        await self._store.save(vm, expected_revision=vm.revision - 1, event=event)
         if vm.state is State.TERMINATED:
             self._live.pop(vm.id, None)
         else:
             self._live[vm.id] = vm
+        self._journal.written()
         return vm
 
     def get(self, microvm_id: str) -> MicroVM:
@@ -76,6 +89,11 @@ class Registry:
         if not begun:
             raise _unknown(ref)
         return begun[0]
+
+    def endpoint(self, microvm_id: str, ingress: Ingress) -> Endpoint:
+        """Choose where a microVM answers: at an address that no live one has."""
+        taken = {vm.endpoint.address for vm in self._live.values() if vm.endpoint}
+        return Endpoint.of(microvm_id, ingress, taken)
 
     def uids(self) -> frozenset[int]:
         """Return the host users of the live ones."""

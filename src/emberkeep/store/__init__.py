@@ -1,6 +1,7 @@
 """What is remembered over restarts and power losses: the ports of `domain` over SQL."""
 
-from emberkeep.store.database import opened
+from emberkeep.store.database import Stores, opened
+from emberkeep.store.events import Events
 from emberkeep.store.microvms import MicroVMs
 
-__all__ = ["MicroVMs", "opened"]
+__all__ = ["Events", "MicroVMs", "Stores", "opened"]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,22 +11,32 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from emberkeep.base.aio import in_thread
+from emberkeep.store.events import Events
 from emberkeep.store.faults import told
 from emberkeep.store.microvms import MicroVMs
+from emberkeep.store.transactions import Database
 from emberkeep.store.upgrade import upgrade
 
 _BUSY_MS: Final = 10_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """What is remembered, by kind."""
+
+    microvms: MicroVMs
+    events: Events
+
+
 @asynccontextmanager
-async def opened(path: Path) -> AsyncGenerator[MicroVMs]:
+async def opened(path: Path) -> AsyncGenerator[Stores]:
     """Open the database at `path`, making or upgrading it first.
 
     Raises `Unavailable` if a newer Emberkeep wrote it, `Corrupt` if it is no database of ours.
     """
     with told(path):
         await in_thread(upgrade, path)
-    # One statement per operation: each is a transaction of its own.
+    # A statement alone is a transaction of its own; for several, `transactions` says BEGIN.
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
         isolation_level="AUTOCOMMIT",
@@ -34,7 +45,8 @@ async def opened(path: Path) -> AsyncGenerator[MicroVMs]:
     )
     event.listen(engine.sync_engine, "connect", _prepare)
     try:
-        yield MicroVMs(engine, path)
+        database = Database(engine, path)
+        yield Stores(microvms=MicroVMs(database), events=Events(database))
     finally:
         await engine.dispose()
 

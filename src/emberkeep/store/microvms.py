@@ -1,62 +1,49 @@
-"""The microVMs of this machine in SQL: one statement per operation, durable when it returns."""
+"""The microVMs of this machine in SQL: one transaction per operation, durable when it returns."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import (
-    ColumnElement,
-    CursorResult,
-    Executable,
-    RowMapping,
-    and_,
-    delete,
-    insert,
-    or_,
-    select,
-    update,
-)
+import msgspec
+from sqlalchemy import ColumnElement, RowMapping, and_, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from emberkeep.base.aio import finish
+from emberkeep.domain.endpoints import Endpoint
 from emberkeep.domain.errors import Conflict
+from emberkeep.domain.events import Event
 from emberkeep.domain.microvms import MicroVM, ProcessIdentity, State
 from emberkeep.domain.units import Memory, Size
-from emberkeep.store.faults import told
 from emberkeep.store.refs import is_beginning, meant, missing
 from emberkeep.store.schema import microvms
+from emberkeep.store.transactions import Database
 
-_WITHIN_S: Final = 30.0
 _LIVE: Final = microvms.c.state != State.TERMINATED.value
 _OLDEST_FIRST: Final = (microvms.c.created_at, microvms.c.id)
 
 
 class MicroVMs:
-    """`domain.ports.MicroVMs` over a database.
+    """`domain.ports.MicroVMs` over a database."""
 
-    A caller that is cancelled leaves no half-done operation: each goes on to its end.
-    """
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    def __init__(self, engine: AsyncEngine, path: Path) -> None:
-        self._engine = engine
-        self._path = path
-
-    async def add(self, vm: MicroVM) -> None:
+    async def add(self, vm: MicroVM, event: Event | None = None) -> None:
         """Remember a new microVM; `Conflict` if its id, or its name among live ones, is taken."""
         try:
-            await self._run(insert(microvms).values(_row(vm)))
+            await self._database.write(insert(microvms).values(_row(vm)), event)
         except IntegrityError as taken:
             raise name_taken(vm.name) from taken
 
-    async def save(self, vm: MicroVM, *, expected_revision: int) -> None:
+    async def save(
+        self, vm: MicroVM, *, expected_revision: int, event: Event | None = None
+    ) -> None:
         """Replace what is stored, or raise `Conflict` if that is of another revision."""
         same = and_(microvms.c.id == vm.id, microvms.c.revision == expected_revision)
         try:
-            done = await self._run(update(microvms).where(same).values(_row(vm)))
+            statement = update(microvms).where(same).values(_row(vm))
+            changed = await self._database.write(statement, event)
         except IntegrityError as taken:
             raise name_taken(vm.name) from taken
-        if done.rowcount == 0:
+        if changed == 0:
             raise stale(vm, expected_revision)
 
     async def get(self, id: str) -> MicroVM:  # noqa: A002  the word of the domain
@@ -83,24 +70,16 @@ class MicroVMs:
     async def forget(self, before: float) -> int:
         """Drop those terminated before that time; return how many. Idempotent."""
         ended = and_(~_LIVE, microvms.c.terminated_at < before)
-        return (await self._run(delete(microvms).where(ended))).rowcount
+        return await self._database.write(delete(microvms).where(ended))
 
     async def uids_in_use(self) -> frozenset[int]:
         """Return the host users of the live ones."""
-        rows = await self._run(select(microvms.c.uid).where(_LIVE).distinct())
+        rows = await self._database.read(select(microvms.c.uid).where(_LIVE).distinct())
         return frozenset(rows.scalars())
 
     async def _select(self, condition: ColumnElement[bool]) -> list[MicroVM]:
-        rows = await self._run(select(microvms).where(condition).order_by(*_OLDEST_FIRST))
-        return [_microvm(row) for row in rows.mappings()]
-
-    async def _run(self, statement: Executable) -> CursorResult[Any]:
-        with told(self._path):
-            return await finish(self._execute(statement), within=_WITHIN_S)
-
-    async def _execute(self, statement: Executable) -> CursorResult[Any]:
-        async with self._engine.connect() as connection:
-            return await connection.execute(statement)
+        statement = select(microvms).where(condition).order_by(*_OLDEST_FIRST)
+        return [_microvm(row) for row in (await self._database.read(statement)).mappings()]
 
 
 def name_taken(name: str) -> Conflict:
@@ -138,6 +117,8 @@ def _row(vm: MicroVM) -> Mapping[str, object]:
         "process_start_ticks": process.start_ticks if process else None,
         "process_boot_id": process.boot_id if process else None,
         "delta": vm.delta,
+        "since": vm.since,
+        "endpoint": msgspec.json.encode(vm.endpoint).decode() if vm.endpoint else None,
     }
 
 
@@ -163,4 +144,10 @@ def _microvm(row: RowMapping) -> MicroVM:
         uid=row["uid"],
         process=process,
         delta=row["delta"],
+        since=row["since"],
+        endpoint=_endpoint(row["endpoint"]),
     )
+
+
+def _endpoint(text: str | None) -> Endpoint | None:
+    return msgspec.json.decode(text, type=Endpoint) if text else None

@@ -1,12 +1,16 @@
 """The client: what can be asked of a server."""
 
+from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from emberkeep_sdk._access import find_access
+from emberkeep_sdk._sse import Messages
 from emberkeep_sdk._sync.http import Http, as_type, path_of
 from emberkeep_sdk._sync.microvm import MicroVM
-from emberkeep_sdk._values import Image, MicroVMFacts, memory_mib
+from emberkeep_sdk._values import Happening, Image, MicroVMFacts, memory_mib
 
 
 class Emberkeep:
@@ -64,6 +68,27 @@ class Emberkeep:
         answer = self._http.call("GET", path_of("images"))
         found = answer.get("images", []) if isinstance(answer, dict) else answer
         return [as_type(one, Image) for one in as_type(found, list[Any])]
+
+    def events(
+        self, *, microvm: str | None = None, after: int | None = None, limit: int = 100
+    ) -> list[Happening]:
+        """Return what has happened: the latest, or the first behind the place `after`."""
+        given = {"microvm": microvm, "after": after, "limit": limit}
+        params = {name: value for name, value in given.items() if value is not None}
+        answer = self._http.call("GET", path_of("events"), params=params)
+        found = answer.get("events", []) if isinstance(answer, dict) else answer
+        return [as_type(one, Happening) for one in as_type(found, list[Any])]
+
+    def follow(
+        self, *, microvm: str | None = None, after: int | None = None
+    ) -> Generator[Happening]:
+        """Yield what happens as it happens, from behind place `after`; until the server ends."""
+        params = {"microvm": microvm, "after": after}
+        messages = Messages()
+        with self._http.download(path_of("events", "stream"), params=params) as pieces:
+            for piece in pieces:
+                for data in messages.feed(piece):
+                    yield as_type(msgspec.json.decode(data), Happening)
 
     def status(self) -> dict[str, Any]:
         """Return what the server says about itself."""

@@ -15,6 +15,7 @@ from emberkeep.artifacts import Artifact
 from emberkeep.base import proc
 from emberkeep.base.clock import HostClock
 from emberkeep.domain.errors import GuestError, NoSpace
+from emberkeep.domain.events import Event
 from emberkeep.domain.microvms import MicroVM, ProcessIdentity, State
 from emberkeep.node import suspend
 from emberkeep.node.adopt import mended
@@ -54,10 +55,12 @@ class Store(FakeMicroVMs):
 
     full = False
 
-    async def save(self, vm: MicroVM, *, expected_revision: int) -> None:
+    async def save(
+        self, vm: MicroVM, *, expected_revision: int, event: Event | None = None
+    ) -> None:
         if self.full:
             raise NoSpace("the disk is full")
-        await super().save(vm, expected_revision=expected_revision)
+        await super().save(vm, expected_revision=expected_revision, event=event)
 
 
 class World:
@@ -90,7 +93,8 @@ async def world(data: Path) -> AsyncIterator[World]:
     parts = Parts(kernel=part, initramfs=part, agent=part, images={}, blobs=data)
     host = VmmHost(qemu=data / "qemu", version="10.0.2", accelerator="tcg", host_cpu="")
     made_of = NodeParts(
-        layout=layout, store=store, parts=parts, hypervisor=Hypervisor(host), vmm=VmmSettings(),
+        layout=layout, store=store, events=store.events, parts=parts,
+            hypervisor=Hypervisor(host), vmm=VmmSettings(),
         settings=NodeSettings(), pool=PoolSettings(), clock=HostClock(),
     )  # fmt: skip
     with sleeping() as process:

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from emberkeep.base import proc
+from emberkeep.base.clock import HostClock
 from emberkeep.base.sockets import listening
 from emberkeep.domain.errors import Conflict, NotFound, QuotaExceeded
 from emberkeep.domain.microvms import State
 from emberkeep.node import facts, orphans
 from emberkeep.node.console import BoundedLog, collect
+from emberkeep.node.journal import Journal
 from emberkeep.node.layout import Home, Layout, owned
 from emberkeep.node.registry import Registry
 from emberkeep.node.spans import Spans
@@ -53,8 +55,13 @@ def test_users_fit_the_user_namespace(tmp_path: Path, rows: str, users: range):
     assert available(tmp_path / "uid_map") == users
 
 
+def _registry() -> Registry:
+    store = FakeMicroVMs()
+    return Registry(store, Journal(store.events, HostClock()))
+
+
 async def test_the_registry_finds_by_id_name_and_beginning():
-    registry = Registry(FakeMicroVMs())
+    registry = _registry()
     one, two = microvm(1), microvm(2, name="microvm-00000001")
     await registry.add(one)
     await registry.add(two)
@@ -74,7 +81,7 @@ async def test_the_registry_finds_by_id_name_and_beginning():
 
 
 async def test_what_the_store_refuses_is_not_remembered():
-    registry = Registry(FakeMicroVMs())
+    registry = _registry()
     await registry.add(microvm(1))
     with pytest.raises(Conflict):
         await registry.add(microvm(2, name="vm-1"))

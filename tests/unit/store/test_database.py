@@ -29,16 +29,16 @@ def test_migrations_lead_to_the_schema_of_the_code(path: Path):
     columns = {
         table: {(c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(table)}
         for table in found.get_table_names()
-        if table != "alembic_version"
+        if table not in {"alembic_version", "sqlite_sequence"}
     }
-    indexes = {(i["name"], i["unique"]) for i in found.get_indexes("microvms")}
+    indexes = {(i["name"], i["unique"]) for table in columns for i in found.get_indexes(table)}
     engine.dispose()
 
     assert columns == {
         name: {(c.name, str(c.type), bool(c.nullable)) for c in table.columns}
         for name, table in metadata.tables.items()
     }
-    assert indexes == {("microvms_live_name", 1)}
+    assert indexes == {("microvms_live_name", 1), ("events_of_microvm", 0)}
 
 
 def test_the_newest_file_is_alembics_head():
@@ -60,10 +60,10 @@ def test_the_file_is_for_its_owner(path: Path):
 
 
 async def test_what_was_added_is_there_after_reopening(path: Path):
-    async with opened(path) as microvms:
-        await microvms.add(microvm())
-    async with opened(path) as microvms:
-        found = await microvms.live()
+    async with opened(path) as stores:
+        await stores.microvms.add(microvm())
+    async with opened(path) as stores:
+        found = await stores.microvms.live()
 
     assert found == [microvm()]
 
@@ -101,28 +101,28 @@ async def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
 
 
 async def test_many_at_once_all_count(path: Path):
-    async with opened(path) as microvms:
+    async with opened(path) as stores:
         async with anyio.create_task_group() as group:
             for number in range(1, 30):
-                group.start_soon(microvms.add, microvm(number))
-        found = await microvms.live()
+                group.start_soon(stores.microvms.add, microvm(number))
+        found = await stores.microvms.live()
 
     assert len(found) == 29
 
 
 async def test_a_cancelled_caller_leaves_the_store_working(path: Path):
-    async with opened(path) as microvms:
+    async with opened(path) as stores:
         for number in range(1, 20):
             with anyio.move_on_after(0.0002 * number):
-                await microvms.add(microvm(number))
-        await microvms.add(microvm(99))
+                await stores.microvms.add(microvm(number))
+        await stores.microvms.add(microvm(99))
 
-        assert (await microvms.find("vm-99")).id == microvm(99).id
+        assert (await stores.microvms.find("vm-99")).id == microvm(99).id
 
 
 async def test_commits_survive_a_power_loss(path: Path):
     """SQLite's FULL (2) in WAL mode: every commit is synced before it returns."""
-    async with opened(path) as microvms, microvms._engine.connect() as connection:
+    async with opened(path) as stores, stores.events._database.engine.connect() as connection:
         mode = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar()
         synchronous = (await connection.exec_driver_sql("PRAGMA synchronous")).scalar()
 

@@ -165,5 +165,5 @@ class TestFake(MicroVMsContract):
 class TestSql(MicroVMsContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[MicroVMs]:
-        async with opened(tmp_path / "emberkeep.db") as microvms:
-            yield microvms
+        async with opened(tmp_path / "emberkeep.db") as stores:
+            yield stores.microvms
