@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,11 +63,26 @@ def down(*, fate: str, as_json: bool) -> None:
 def status(*, as_json: bool) -> None:
     """Say whether the server runs, and what it does."""
     with client() as ek:
-        facts = {"endpoint": ek.endpoint, **ek.status()}
+        facts = {"endpoint": ek.endpoint, **ek.status(), "limits": ek.limits()}
     if as_json:
         print_json(facts)
     else:
-        print_facts(facts)
+        print_facts({**facts, "limits": _gauges(facts["limits"])})
+
+
+def _gauges(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the limits with their use, for people."""
+    host, account = ({**limits.get(part, {})} for part in ("host", "account"))
+    return {
+        "host": {name: _gauge(one) for name, one in host.items()},
+        f"account {limits.get('account_id', '')}": {n: _gauge(one) for n, one in account.items()},
+        "one microVM": limits.get("microvm", {}),
+    }
+
+
+def _gauge(one: Mapping[str, Any]) -> str:
+    most = one.get("most")
+    return f"{one.get('used')} of {'any number' if most is None else most}"
 
 
 @click.command(short_help='Print variables for clients: eval "$(emberkeep env)"')

@@ -222,6 +222,15 @@ async def test_the_server_is_ended_as_told(api: Api):
     assert api.ended == ["suspend", "terminate"]
 
 
+async def test_limits_are_told_with_their_use(api: Api):
+    async with api.client() as client:
+        told = (await client.get("/v1/limits")).json()
+
+    assert told["account_id"] == "000000000000"
+    assert told["host"]["memory_mib"] == {"used": 576, "most": 4096}
+    assert told["microvm"]["pids"] is None
+
+
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
@@ -230,6 +239,7 @@ async def test_the_server_is_ended_as_told(api: Api):
         (errors.Conflict, 409),
         (errors.WrongState, 409),
         (errors.QuotaExceeded, 402),
+        (errors.Throttled, 429),
         (errors.NoSpace, 507),
         (errors.Denied, 401),
         (errors.Unavailable, 503),

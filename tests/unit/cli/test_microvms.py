@@ -101,7 +101,11 @@ def test_env_prints_what_clients_need(cli: Cli, server: Serving):
 
 
 def test_status_tells_of_the_server(cli: Cli, server: Serving):
-    assert json.loads(cli("status", "--json").stdout)["endpoint"] == server.endpoint
+    told = json.loads(cli("status", "--json").stdout)
+
+    assert told["endpoint"] == server.endpoint
+    assert told["limits"]["host"]["memory_mib"] == {"used": 576, "most": 1000}
+    assert b"576 of 1000" in cli("status").stdout
 
 
 def test_without_a_server_every_command_says_how_to_start_one(cli: Cli):

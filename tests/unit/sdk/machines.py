@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from emberkeep.domain.errors import Conflict, GuestError, Invalid, NotFound, WrongState
+from emberkeep.domain.limits import ACCOUNT, Gauge, LimitFacts
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest
 from tests.fakes.values import microvm
@@ -289,6 +290,10 @@ class LocalNode:
 
     async def images(self):
         return [ImageFacts(name="debian-12", digest="d1", snapshots={"512m-1c": "s1"})]
+
+    def limits(self) -> LimitFacts:
+        used = {"memory_mib": Gauge(used=576, most=1000), "vcpus": Gauge(used=1, most=None)}
+        return LimitFacts(account_id=ACCOUNT, account={}, host=used, microvm={"pids": None})
 
     async def facts(self, ref: str) -> dict[str, object]:
         return {"pid": 7, "disk": {"bytes": 12}} if self._find(ref) else {}

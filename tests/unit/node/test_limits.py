@@ -1,0 +1,148 @@
+"""Admission: what is held counts at once, once, and no longer than it must."""
+
+import asyncio
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from emberkeep.domain.errors import NoSpace, QuotaExceeded
+from emberkeep.domain.limits import ACCOUNT, VMM_MIB
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.domain.units import Memory, Size
+from emberkeep.node.capacity import Capacity, meminfo_mib
+from emberkeep.node.limits import Admission, LimitSettings, check_available, effective
+from tests.fakes.values import microvm
+
+SIZE = Size(Memory(512))
+
+
+class World:
+    """Rows, and an admission that counts them; at most two microVMs run, the account has four."""
+
+    def __init__(self, data: Path, **settings: object) -> None:
+        self.rows: list[MicroVM] = []
+        given = {"host_microvms": 2, "account_microvms": 4, "memory_overcommit": 100.0,
+                 "least_available_mib": 0, "least_free_disk_mib": 0, **settings}  # fmt: skip
+        self.admission = Admission(LimitSettings(**given), lambda: self.rows, data)  # type: ignore[arg-type]
+
+    def row(self, number: int, state: State = State.RUNNING) -> MicroVM:
+        vm = replace(microvm(number, state=state), size=SIZE)
+        self.rows.append(vm)
+        return vm
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_hold_counts_until_it_is_given_back(world: World):
+    with world.admission.launch(ACCOUNT, SIZE), world.admission.launch(ACCOUNT, SIZE):
+        with pytest.raises(QuotaExceeded), world.admission.launch(ACCOUNT, SIZE):
+            pass
+        assert world.admission.used_of_host().memory_mib == 2 * (512 + VMM_MIB)
+        assert world.admission.used_by(ACCOUNT).memory_mib == 2 * 512
+    with world.admission.launch(ACCOUNT, SIZE):
+        pass
+
+
+def test_what_has_a_row_is_not_counted_twice(world: World):
+    with world.admission.launch(ACCOUNT, SIZE) as hold:
+        hold.microvm_id = world.row(1, State.PENDING).id
+        assert world.admission.used_of_host().microvms == 1
+        assert world.admission.used_by(ACCOUNT).microvms == 1
+        with world.admission.launch(ACCOUNT, SIZE):
+            assert world.admission.used_of_host().microvms == 2
+
+
+def test_a_failure_gives_back(world: World):
+    with pytest.raises(RuntimeError), world.admission.launch(ACCOUNT, SIZE):
+        raise RuntimeError
+    assert world.admission.used_by(ACCOUNT).microvms == 0
+
+
+def test_a_suspended_one_takes_nothing_of_the_host_but_of_its_account(world: World):
+    asleep = world.row(1, State.SUSPENDED)
+    world.row(2), world.row(3, State.TERMINATING)
+
+    assert world.admission.used_of_host().microvms == 2
+    assert world.admission.used_by(ACCOUNT).microvms == 3
+    assert world.admission.used_by("999999999999").microvms == 0
+    with pytest.raises(QuotaExceeded, match="running microVMs"), world.admission.resume(asleep):
+        pass
+    world.rows.pop()
+    with world.admission.resume(asleep):
+        assert world.admission.used_of_host().microvms == 2
+        assert world.admission.used_by(ACCOUNT).microvms == 2
+
+
+async def test_a_race_does_not_pass_a_limit(world: World):
+    running, most, refused = 0, 0, 0
+
+    async def launched() -> None:
+        nonlocal running, most, refused
+        try:
+            with world.admission.launch(ACCOUNT, SIZE):
+                running += 1
+                most = max(most, running)
+                await asyncio.sleep(0)
+                running -= 1
+        except QuotaExceeded:
+            refused += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(20):
+            tasks.create_task(launched())
+
+    assert most == 2
+    assert refused > 0
+
+
+def test_what_is_ready_takes_only_what_is_left(world: World):
+    assert world.admission.has_room(SIZE, [SIZE])
+    assert not world.admission.has_room(SIZE, [SIZE, SIZE])
+    with ExitStack() as held:
+        held.enter_context(world.admission.launch(ACCOUNT, SIZE))
+        held.enter_context(world.admission.launch(ACCOUNT, SIZE))
+        assert not world.admission.has_room(SIZE, [])
+
+
+def test_the_facts_are_limits_and_use(world: World):
+    world.row(1)
+    facts = world.admission.facts(ACCOUNT, more={"disk_gib": 8})
+
+    assert (facts.host["microvms"].used, facts.host["microvms"].most) == (1, 2)
+    assert facts.host["vcpus"].most is None
+    assert facts.account["memory_mib"].used == 512
+    assert facts.microvm["disk_gib"] == 8
+
+
+def test_defaults_come_from_the_host():
+    host = Capacity(memory_mib=10_000, cpus=4)
+
+    assert effective(LimitSettings(), host).host_memory_mib == 17_000
+    assert effective(LimitSettings(memory_overcommit=1), host).host_memory_mib == 8_500
+    assert effective(LimitSettings(host_memory_mib=100), host).host_memory_mib == 200
+    assert effective(LimitSettings(), host).host_vcpus is None
+    assert effective(LimitSettings(cpu_overcommit=1.5), host).host_vcpus == 6
+
+
+def test_nothing_is_begun_on_a_host_that_is_full():
+    settings = LimitSettings(least_available_mib=100, least_free_disk_mib=100)
+    check_available(settings, memory_mib=100, disk_mib=100)
+
+    with pytest.raises(QuotaExceeded, match="99 MiB of memory available"):
+        check_available(settings, memory_mib=99, disk_mib=100)
+    with pytest.raises(NoSpace, match="99 MiB are free"):
+        check_available(settings, memory_mib=100, disk_mib=99)
+
+
+def test_the_kernel_says_what_there_is(tmp_path: Path):
+    table = tmp_path / "meminfo"
+    table.write_text("MemTotal:       24684040 kB\nMemFree:          519268 kB\n")
+
+    assert meminfo_mib("MemTotal", table) == 24105
+    assert meminfo_mib("MemAvailable", table) == 0
+    assert 0 < Capacity.of_this_host().memory_mib <= meminfo_mib("MemTotal")
