@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import CursorResult, Executable, delete, insert
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from emberkeep.base.aio import finish
@@ -65,7 +66,8 @@ class Database:
                 yield connection
                 await connection.exec_driver_sql("COMMIT")
             except BaseException:
-                await connection.exec_driver_sql("ROLLBACK")
+                with suppress(OperationalError):  # on a full disk SQLite has done so itself
+                    await connection.exec_driver_sql("ROLLBACK")
                 raise
 
 
