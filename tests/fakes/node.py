@@ -8,7 +8,7 @@ from emberkeep.domain.errors import EmberkeepError, NotFound, WrongState
 from emberkeep.domain.events import Event
 from emberkeep.domain.limits import ACCOUNT, Gauge, LimitFacts
 from emberkeep.domain.microvms import MicroVM, State
-from emberkeep.domain.requests import ImageFacts, LaunchRequest
+from emberkeep.domain.requests import ImageFacts, LaunchRequest, PoolFacts
 from emberkeep.node.journal import Journal
 from emberkeep.store.refs import meant
 from tests.fakes.agent import FakeAgent
@@ -58,6 +58,9 @@ class FakeNode:
     async def console(self, ref: str) -> bytes:
         await self.show(ref)
         return b"Linux version 6.1\xff\n"
+
+    def ready(self) -> Sequence[PoolFacts]:
+        return [PoolFacts(image="debian-12", size="512m-1c", waiting=1, warmed=0)]
 
     async def images(self) -> Sequence[ImageFacts]:
         return [ImageFacts(name="debian-12", digest="ab12", snapshots={"512m-1c": "s-1"})]

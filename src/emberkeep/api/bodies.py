@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from emberkeep.domain.errors import Invalid
 from emberkeep.domain.events import Event, Kind
 from emberkeep.domain.microvms import MicroVM, State
-from emberkeep.domain.requests import ExecRequest, ImageFacts
+from emberkeep.domain.requests import ExecRequest, ImageFacts, PoolFacts
 
 T = TypeVar("T")
 
@@ -225,11 +225,12 @@ class EventsBody(Struct, frozen=True, kw_only=True):
 
 
 class StatusBody(Struct, frozen=True, kw_only=True):
-    """The server; `microvms` counts the live ones by state."""
+    """The server; `microvms` counts the live ones by state, `ready` what is made ahead of time."""
 
     version: str
     pid: int
     microvms: dict[State, int]
+    ready: list[PoolFacts]
 
 
 class WrittenBody(Struct, frozen=True, kw_only=True):

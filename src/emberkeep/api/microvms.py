@@ -41,6 +41,7 @@ async def status(call: Call[None, None]) -> StatusBody:
         version=call.context.version,
         pid=os.getpid(),
         microvms=dict(Counter(vm.state for vm in live)),
+        ready=list(call.context.node.ready()),
     )
 
 

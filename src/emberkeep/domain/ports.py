@@ -7,7 +7,7 @@ from typing import Protocol
 from emberkeep.domain.events import Event
 from emberkeep.domain.limits import LimitFacts
 from emberkeep.domain.microvms import MicroVM
-from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest
+from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest, PoolFacts
 
 
 class MicroVMs(Protocol):
@@ -154,6 +154,9 @@ class NodePort(Protocol):
     async def console(self, ref: str) -> bytes: ...
     async def images(self) -> Sequence[ImageFacts]: ...
     async def facts(self, ref: str) -> Mapping[str, object]: ...
+    def ready(self) -> Sequence[PoolFacts]:
+        """Say what is ready before anybody asks."""
+
     def limits(self) -> LimitFacts:
         """Return what the account and this host may have, and how much of it is in use."""
 

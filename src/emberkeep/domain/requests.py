@@ -27,6 +27,16 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFacts:
+    """How many VMMs of an image and size are ready before anybody asks."""
+
+    image: str
+    size: str  # "512m-1c"
+    waiting: int  # processes that wait for a device state
+    warmed: int  # restored microVMs, paused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecRequest:
     """A command for the workload's container."""
 

@@ -95,6 +95,7 @@ async def _restored(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> 
         with told(f"making the disk of microVM {vm.name}"), spans.span("disk"):
             furnish(ground, home, place.full)
         return await restored(ground, vm, place.full, None, spans)
+    ready.machine.hasten()
     if ready.live is not None:
         return ready.live
     live = ground.running.begin(vm.id, ready.machine, home)  # first: who fails from here is ended

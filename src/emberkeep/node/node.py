@@ -16,7 +16,7 @@ from emberkeep.domain.events import Event
 from emberkeep.domain.limits import ACCOUNT, LimitFacts
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.ports import Events, MicroVMs
-from emberkeep.domain.requests import ImageFacts, LaunchRequest
+from emberkeep.domain.requests import ImageFacts, LaunchRequest, PoolFacts
 from emberkeep.guestlink.agent import Agent
 from emberkeep.node import facts
 from emberkeep.node.adopt import adopt, mended, recover
@@ -35,7 +35,8 @@ from emberkeep.node.resume import resume
 from emberkeep.node.running import Live, Running, logged
 from emberkeep.node.settings import NodeSettings, PoolSettings
 from emberkeep.node.spans import Spans
-from emberkeep.node.standby import new_id
+from emberkeep.node.standby import Kind, new_id
+from emberkeep.node.supply import NodeSupply
 from emberkeep.node.suspend import suspend
 from emberkeep.node.terminate import ended, terminate
 from emberkeep.node.uids import Uids, available
@@ -72,12 +73,14 @@ class Node:
         self._turns: dict[str, asyncio.Lock] = {}
         self._timelines: dict[str, dict[str, list[dict[str, str | float]]]] = {}
         self._verbs: set[asyncio.Task[None]] = set()
+        self._calm_since_ns = 0
         self._closing = False
         self._journal = Journal(made_of.events, made_of.clock)
         streams = made_of.limits.microvm_streams
         running = Running(tasks, made_of.settings, self._died, streams=streams)
         self.ground = _ground(made_of, running, self._journal)
-        self.pool = Pool(self.ground, made_of.pool, made_of.clock, lambda: bool(self._verbs))
+        supply = NodeSupply(self.ground, made_of.pool, self._calm_s)
+        self.pool = Pool(supply, made_of.pool, made_of.clock)
 
     @classmethod
     @asynccontextmanager
@@ -168,6 +171,10 @@ class Node:
         more = {"disk_gib": settings.disk_gib, "console_bytes": settings.console_bytes}
         return self.ground.admission.facts(account, more=more)
 
+    def ready(self) -> Sequence[PoolFacts]:
+        """Say what is ready before anybody asks."""
+        return self.pool.facts()
+
     async def facts(self, ref: str) -> Mapping[str, object]:
         """Describe the process, confinement, files and timings of a microVM."""
         vm = await self.show(ref)
@@ -227,7 +234,7 @@ class Node:
         with self.ground.admission.launch(ACCOUNT, size) as hold:
             full = await prepared(self.ground, request, spans)
             self._open_for_more()  # making a snapshot takes its time
-            standby = self.pool.take(full)
+            standby = self.pool.take(Kind.of(full))
             place = Place(
                 microvm_id=standby.microvm_id if standby else new_id(), full=full, standby=standby
             )
@@ -309,7 +316,13 @@ class Node:
 
     def _verb_done(self, task: asyncio.Task[None]) -> None:
         self._verbs.discard(task)
+        self._calm_since_ns = self.ground.clock.monotonic_ns()
         self.pool.look()
+
+    def _calm_s(self) -> float:
+        """Return for how long no verb has been under way."""
+        since = self.ground.clock.monotonic_ns() - self._calm_since_ns
+        return 0.0 if self._verbs else since / 1e9
 
     def _open_for_more(self) -> None:
         if self._closing:

@@ -1,5 +1,7 @@
 """From a snapshot to a VM that runs, whose workload is still frozen."""
 
+from contextlib import ExitStack
+
 from emberkeep.domain.microvms import MicroVM
 from emberkeep.guestlink.agent import Agent, Identity
 from emberkeep.node.berths import Own
@@ -20,12 +22,10 @@ async def restored(
         id=vm.id, uid=vm.uid, run=home.run, memory=full.memory, overlay=home.overlay,
         base=full.disk,
     )  # fmt: skip
-    with (
-        told(f"starting microVM {vm.name}"),
-        spans.span("vmm"),
-        ground.berths.one(full.shape, own) as berth,
-    ):
-        machine = await ground.hypervisor.restore(full, delta, berth)
+    with told(f"starting microVM {vm.name}"), ExitStack() as held:
+        with spans.span("slot"):
+            berth = held.enter_context(ground.berths.one(full.shape, own))
+        machine = await ground.hypervisor.restore(full, delta, berth, span=spans.span)
     return ground.running.begin(vm.id, machine, home)
 
 

@@ -10,11 +10,15 @@ from msgspec import Meta
 class PoolSettings:
     """Section `[pool]`: what is made ready before it is asked for, per active image and size."""
 
-    waiting: Annotated[int, Meta(ge=0, le=64)] = 0  # VMM processes that wait for a device state
+    waiting: Annotated[int, Meta(ge=0, le=64)] = 1  # VMM processes that wait for a device state
     warmed: Annotated[int, Meta(ge=0, le=64)] = 0  # restored microVMs, paused
     most: Annotated[int, Meta(ge=1, le=256)] = 8  # of each kind, after a rush of launches
     active_s: Annotated[float, Meta(gt=0)] = 600  # so long after its last launch
+    oldest_s: Annotated[float, Meta(gt=0)] = 3600  # older ones are made anew
     least_available_mib: Annotated[int, Meta(ge=0)] = 1024  # of the host; below, all are given up
+    most_stalled_percent: Annotated[float, Meta(ge=0, le=100)] = (
+        10  # of 10 s, tasks for memory; as well
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,9 @@ user, folder and network slot it was started with. A crash leaves nothing: no ro
 import select
 import uuid
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Self
 
 from emberkeep.base import aio
 from emberkeep.node.berths import Own
@@ -28,15 +29,35 @@ _REHEARSED: Final = "standby"  # a host name that no microVM keeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What a VMM is made ready for: it can become any microVM for which this is the same."""
+
+    path: Path
+    seal: str
+    full: Snapshot = field(compare=False)
+
+    @classmethod
+    def of(cls, full: Snapshot) -> Self:
+        """Return the kind of what is launched from `full`."""
+        return cls(path=full.path, seal=full.seal, full=full)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Standby:
     """A VMM that is not a microVM yet."""
 
     microvm_id: str
     uid: int
-    full: Snapshot
+    kind: Kind
     machine: Machine
     live: Live | None  # restored and warmed; None: it waits for its device state
     held: ExitStack  # gives its user back
+    made_at: float  # seconds of the monotonic clock
+
+    @property
+    def warm(self) -> bool:
+        """Whether it is restored and warmed."""
+        return self.live is not None
 
     @property
     def alive(self) -> bool:
@@ -58,9 +79,12 @@ def furnish(ground: Ground, home: Home, full: Snapshot) -> None:
     disk.make_overlay(home.overlay, template, gib=full.shape.disk_gib)
 
 
-async def made(ground: Ground, full: Snapshot, *, warm: bool) -> Standby:
-    """Start a VMM for `full`; with `warm`, restore it and let its agent run itself in."""
-    microvm_id = new_id()
+async def made(ground: Ground, kind: Kind, *, warm: bool) -> Standby:
+    """Start a VMM of a kind; with `warm`, restore it and let its agent run itself in.
+
+    It yields to all others (`Machine.hasten`).
+    """
+    microvm_id, full = new_id(), kind.full
     home = ground.layout.microvm(microvm_id)
     async with AsyncExitStack() as undo:
         held = undo.enter_context(ExitStack())
@@ -71,11 +95,14 @@ async def made(ground: Ground, full: Snapshot, *, warm: bool) -> Standby:
         with told("making a VMM ready"):
             furnish(ground, home, full)
             with ground.berths.one(full.shape, own) as berth:
-                machine = await ground.hypervisor.waiting(full, berth)
+                machine = await ground.hypervisor.waiting(full, replace(berth, patient=True))
         undo.push_async_callback(_gone, ground, microvm_id, machine)
         live = await _warmed(ground, microvm_id, full, machine) if warm else None
         undo.pop_all()
-    return Standby(microvm_id=microvm_id, uid=uid, full=full, machine=machine, live=live, held=held)
+    return Standby(
+        microvm_id=microvm_id, uid=uid, kind=kind, machine=machine, live=live, held=held,
+        made_at=ground.clock.monotonic_ns() / 1e9,
+    )  # fmt: skip
 
 
 async def discarded(ground: Ground, standby: Standby) -> None:

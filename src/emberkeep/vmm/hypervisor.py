@@ -12,7 +12,7 @@ from emberkeep.vmm.machine import QMP_SOCKET, Machine, opened_delta
 from emberkeep.vmm.qemu.monitor import Monitor
 from emberkeep.vmm.shape import Shape, check_restorable
 from emberkeep.vmm.snapshot import Snapshot
-from emberkeep.vmm.start import Berth, VmmHost, start
+from emberkeep.vmm.start import Berth, Span, VmmHost, start, unmeasured
 
 _ADOPT_DEADLINE_S: Final = 15.0
 _END_DEADLINE_S: Final = 30.0
@@ -28,7 +28,9 @@ class Hypervisor:
         """Start a VM from nothing; it is stopped before its first instruction."""
         return await start(self.host, shape, berth, from_nothing=True)
 
-    async def restore(self, full: Snapshot, delta: Snapshot | None, berth: Berth) -> Machine:
+    async def restore(
+        self, full: Snapshot, delta: Snapshot | None, berth: Berth, *, span: Span = unmeasured
+    ) -> Machine:
         """Start a VM in the state of a snapshot; it is stopped, with everything in place.
 
         Raises `Mismatch` before anything is started where the snapshot cannot fit this host, and
@@ -36,15 +38,16 @@ class Hypervisor:
         """
         taken = delta or full
         pages = opened_delta(delta) if delta else None
-        machine = await self.waiting(taken, berth)
+        machine = await self.waiting(taken, berth, span=span)
         async with _ended_on_failure(machine):
-            await machine.load(taken.devices, pages)
+            with span("load"):
+                await machine.load(taken.devices, pages)
         return machine
 
-    async def waiting(self, taken: Snapshot, berth: Berth) -> Machine:
+    async def waiting(self, taken: Snapshot, berth: Berth, *, span: Span = unmeasured) -> Machine:
         """Start a VMM that waits to be loaded with `taken`; raise `Mismatch` if that cannot fit."""
         self.check(taken)
-        return await start(self.host, taken.shape, berth, from_nothing=False)
+        return await start(self.host, taken.shape, berth, from_nothing=False, span=span)
 
     def check(self, taken: Snapshot) -> None:
         """Raise `Mismatch` unless `taken` can be restored on this host."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from qemu.qmp import EventListener
 
-from emberkeep.base import aio, proc
+from emberkeep.base import aio, priority, proc
 from emberkeep.domain.errors import Corrupt, GuestError
 from emberkeep.domain.microvms import ProcessIdentity
 from emberkeep.vmm.delta import Delta, write_delta, write_image
@@ -66,6 +66,10 @@ class Machine:
                 await self.monitor.execute("remove-fd", fdset_id=fdset)
             except TimeoutError as error:
                 raise GuestError("QEMU did not load the device state in time") from error
+
+    def hasten(self) -> None:
+        """Let it yield to others no more: somebody waits for it now."""
+        priority.restore(self.identity.pid)
 
     async def go(self) -> None:
         """Let the VM run."""

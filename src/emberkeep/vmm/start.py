@@ -4,13 +4,13 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from emberkeep.base import aio, proc, sockets
+from emberkeep.base import aio, priority, proc, sockets
 from emberkeep.domain.errors import EmberkeepError, Mismatch, Unavailable
 from emberkeep.domain.microvms import ProcessIdentity
 from emberkeep.vmm import jail
@@ -26,6 +26,13 @@ _DISK_HEADROOM: Final = 64 << 20  # what a qcow2 file needs beside its data, gen
 _COPIES: Final = ("/proc/sys/vm/overcommit_memory",)  # read by QEMU before it maps with reserve=off
 _STDERR_BYTES: Final = 16 * 1024
 _UNKNOWN: Final = ("unsupported machine type", "unable to find CPU model")
+
+Span = Callable[[str], AbstractContextManager[None]]  # measures the block under a name
+
+
+def unmeasured(_: str) -> AbstractContextManager[None]:
+    """Be the `Span` of who does not want to know."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +61,12 @@ class Berth:
     disks: Mapping[str, Path]  # serial -> read-only disk
     overlay: Path
     base: Path | None = None  # the raw disk below the overlay; None: `overlay` is raw
+    patient: bool = False  # nobody waits for it yet: it yields to all others
 
 
-async def start(host: VmmHost, shape: Shape, berth: Berth, *, from_nothing: bool) -> Machine:
+async def start(
+    host: VmmHost, shape: Shape, berth: Berth, *, from_nothing: bool, span: Span = unmeasured
+) -> Machine:
     """Start a stopped VM; raise `Unavailable` or `Mismatch` with QEMU's words if it does not."""
     with ExitStack() as held:
         errors, errors_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -67,14 +77,16 @@ async def start(host: VmmHost, shape: Shape, berth: Berth, *, from_nothing: bool
             argv = qemu_argv(shape, os.fspath(host.qemu), berth.mark, fds)
             argv = cold(argv) if from_nothing else argv
             try:
-                pid = await _jailed(_spec(host, shape, berth, argv, fds), berth.mark, errors_in)
+                with span("jail"):
+                    pid = await _jailed(_spec(host, shape, berth, argv, fds), berth, errors_in)
             except OSError as error:
                 raise Unavailable(f"cannot start the VMM: {error}") from error
         if pid is None:
             raise _told(host, _read(errors))
         pidfd = os.pidfd_open(pid)
         try:
-            return await _greeted(shape, berth, pid, pidfd)
+            with span("qemu"):
+                return await _greeted(shape, berth, pid, pidfd)
         except EmberkeepError as error:
             await proc.gone(pidfd)
             raise _told(host, _read(errors)) from error
@@ -138,7 +150,7 @@ def _spec(
     }  # fmt: skip
 
 
-async def _jailed(spec: dict[str, Any], mark: str, stderr: int) -> int | None:
+async def _jailed(spec: dict[str, Any], berth: Berth, stderr: int) -> int | None:
     """Run the jail script; return the host pid of the VMM, or None if it did not come to be."""
     with ExitStack() as held:
         told, tell = os.pipe2(os.O_CLOEXEC)
@@ -149,13 +161,15 @@ async def _jailed(spec: dict[str, Any], mark: str, stderr: int) -> int | None:
         python = sys.executable
         try:
             child = proc.spawn(
-                [python, "-I", "-S", "-E", jail.__file__, mark, str(words)],
+                [python, "-I", "-S", "-E", jail.__file__, berth.mark, str(words)],
                 pass_fds=[words, tell, spec["netns_fd"], *spec["keep_fds"]],
                 stderr=stderr,
             )
         finally:
             os.close(tell)
             os.close(words)
+        if berth.patient:
+            priority.lower(child.pid)
         text = bytearray()
         try:
             await _read_all(told, text)
@@ -182,6 +196,8 @@ async def _read_all(fd: int, text: bytearray) -> None:
 
 
 async def _greeted(shape: Shape, berth: Berth, pid: int, pidfd: int) -> Machine:
+    if berth.patient:
+        priority.lower(pid)  # again: it has a session of its own
     ticks = proc.start_ticks(pid)
     monitor = await Monitor.connected(berth.run / QMP_SOCKET, deadline_s=_START_DEADLINE_S)
     identity = ProcessIdentity(pid=pid, start_ticks=ticks or 0, boot_id=proc.host_boot_id())
