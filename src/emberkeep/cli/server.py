@@ -74,7 +74,7 @@ def status(*, as_json: bool) -> None:
 def _ready(kinds: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return what is ready before anybody asks, for people."""
     return {
-        f"{one.get('image')} {one.get('size')}": f"{one.get('waiting')} waiting, {one.get('warmed')} warmed"
+        f"{one['image']} {one['size']}": f"{one['waiting']} waiting, {one['warmed']} warmed"
         for one in kinds
     }
 
