@@ -58,7 +58,7 @@ async def test_a_command_with_input_and_both_outputs(tmp_path):
         await session.write_stdin(b"dropped")
 
         assert session.pid == 7
-        first, *said = b"".join(text for kind, text in output if kind == 2).split(b"said: ")
+        first, *said = b"".join(text for _, text in output).split(b"said: ")
         assert first == b"abc"
         assert [json.loads(one) for one in said] == [{"resize": [3, 4]}, {"signal": 2}]
         assert session.exit == Exit(code=0)
