@@ -7,7 +7,7 @@ import h11
 
 from emberkeep.domain.ports import ByteStream
 from emberkeep.proxy.headers import ResponseHead
-from emberkeep.proxy.ports import Broken
+from emberkeep.proxy.ports import Broken, Duplex
 from emberkeep.proxy.refusals import Headers
 
 _HEAD: Final = 256 * 1024  # bytes of an answer's header
@@ -17,9 +17,7 @@ _EMPTY: Final = frozenset({204, 304})
 class Http1Application:
     """`ports.Application` over HTTP/1.1; `back` is called with it when it can serve again."""
 
-    def __init__(
-        self, stream: ByteStream, back: "Callable[[Http1Application], None]"
-    ) -> None:
+    def __init__(self, stream: ByteStream, back: "Callable[[Http1Application], None]") -> None:
         self.trailers: Headers = []
         self.served = 0  # requests, answered wholly
         self.heard = False  # anything of the answer to this request
@@ -60,7 +58,7 @@ class Http1Application:
     async def finish(self, trailers: Headers) -> None:
         """End the request."""
         try:
-            event = h11.EndOfMessage(headers=trailers)  # type: ignore[arg-type]  # as it is read
+            event = h11.EndOfMessage(headers=trailers)
             sent = self._connection.send(event) or b""
         except h11.LocalProtocolError as wrong:
             raise Broken from wrong
@@ -93,7 +91,7 @@ class Http1Application:
             else:
                 raise Broken("an answer that does not end")
 
-    def switched(self) -> ByteStream:
+    def switched(self) -> Duplex:
         """Return the stream of bytes that a 101 has begun."""
         return _Behind(self._stream, bytes(self._connection.trailing_data[0]))
 
@@ -147,7 +145,3 @@ class _Behind:
     async def write_eof(self) -> None:
         """Say that nothing more comes."""
         await self._stream.write_eof()
-
-    def reset(self) -> None:
-        """Break it off."""
-        self._stream.reset()

@@ -7,9 +7,8 @@ from urllib.parse import urlsplit
 
 import h11
 
-from emberkeep.domain.ports import ByteStream
 from emberkeep.proxy.headers import RequestHead, ResponseHead
-from emberkeep.proxy.ports import ClientGone, Exchange
+from emberkeep.proxy.ports import ClientGone, Duplex, Exchange
 from emberkeep.proxy.refusals import (
     BAD_REQUEST,
     HEADER_TOO_LARGE,
@@ -95,7 +94,7 @@ class Http1Exchange:
 
     async def finish(self, trailers: Headers) -> None:
         """End the answer."""
-        self._put(h11.EndOfMessage(headers=trailers))  # type: ignore[arg-type]  # as it is read
+        self._put(h11.EndOfMessage(headers=trailers))
         await self._wire.drained()
 
     async def refuse(self, refusal: Refusal, request_id: bytes) -> None:
@@ -109,7 +108,7 @@ class Http1Exchange:
         self._put(h11.EndOfMessage())
         await self._wire.drained()
 
-    async def switch(self, headers: Headers) -> ByteStream:
+    async def switch(self, headers: Headers) -> Duplex:
         """Answer 101, and return what is a stream of bytes from there on."""
         self._connection.next_event()  # PAUSED: the request is read, and what is behind it is not
         self._put(h11.InformationalResponse(status_code=101, headers=headers))
@@ -157,17 +156,13 @@ class _Raw:
         """Say that nothing more comes."""
         self._wire.close()
 
-    def reset(self) -> None:
-        """Break it off."""
-        self._wire.abort()
-
 
 async def _head(
     wire: Wire, connection: h11.Connection, settings: EndpointSettings
 ) -> RequestHead | None:
     """Wait for the next request; None when the client wants no other one."""
     try:
-        event = connection.next_event()
+        event: object = connection.next_event()
         if event is h11.NEED_DATA:
             # empty lines before a request are none, so what has begun is looked for in the bytes
             if not connection.trailing_data[0]:
@@ -181,11 +176,11 @@ async def _head(
         return None
     if not isinstance(event, h11.Request):
         return None
-    return _read(event, connection)
+    return _read(event)
 
 
 async def _begun(wire: Wire, connection: h11.Connection, seconds: float) -> object:
-    event = connection.next_event()
+    event: object = connection.next_event()
     if event is not h11.NEED_DATA:
         return event
     try:
@@ -205,7 +200,7 @@ async def _more(wire: Wire, connection: h11.Connection) -> None:
     connection.receive_data(data)
 
 
-def _read(event: h11.Request, connection: h11.Connection) -> RequestHead:
+def _read(event: h11.Request) -> RequestHead:
     """Return a request in the words of both versions; raise `Refusal` for what has no place."""
     headers = [one for one in event.headers.raw_items() if one[0].lower() != b"host"]
     path, host = event.target, dict(event.headers).get(b"host", b"")
@@ -221,7 +216,6 @@ def _read(event: h11.Request, connection: h11.Connection) -> RequestHead:
     passing = upgrade and asked and not has_body
     if passing and upgrade.lower().startswith((b"h2", b"tls", b"http")):
         passing = b""
-    del connection
     return RequestHead(
         method=event.method,
         path=path,

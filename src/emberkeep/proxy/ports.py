@@ -41,6 +41,19 @@ class Microvms(Protocol):
         """Return the session of a RUNNING one, or raise `WrongState` or `AgentLost`."""
 
 
+class Duplex(Protocol):
+    """Bytes both ways, behind a 101."""
+
+    async def read(self, most: int = 65536) -> bytes:
+        """Return some bytes, or none at the end."""
+
+    async def write(self, data: bytes) -> None:
+        """Send all of `data`, as fast as it is taken."""
+
+    async def write_eof(self) -> None:
+        """Say that nothing more comes."""
+
+
 class Exchange(Protocol):
     """A client's side of one request: its header is read, its body is not."""
 
@@ -65,7 +78,7 @@ class Exchange(Protocol):
     async def refuse(self, refusal: Refusal, request_id: bytes) -> None:
         """Answer for the application."""
 
-    async def switch(self, headers: Headers) -> ByteStream:
+    async def switch(self, headers: Headers) -> Duplex:
         """Answer 101, and return what is a stream of bytes from there on (HTTP/1.1)."""
 
 
@@ -73,6 +86,7 @@ class Application(Protocol):
     """The application's side of one request."""
 
     trailers: Headers  # of the answer, once `read` has returned b""
+    heard: bool  # anything of the answer
 
     async def request(self, method: bytes, path: bytes, headers: Headers, *, body: bool) -> None:
         """Send the header of a request; without `body` it is complete."""
@@ -89,7 +103,7 @@ class Application(Protocol):
     async def read(self) -> bytes:
         """Return a piece of the answer's body, b"" at its end."""
 
-    def switched(self) -> ByteStream:
+    def switched(self) -> Duplex:
         """Return the stream of bytes that a 101 has begun (HTTP/1.1)."""
 
     def release(self) -> None:

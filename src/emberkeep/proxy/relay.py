@@ -6,10 +6,9 @@ from typing import Final
 
 from emberkeep.base import aio
 from emberkeep.domain.errors import EmberkeepError
-from emberkeep.domain.ports import ByteStream
 from emberkeep.proxy import headers as rules
 from emberkeep.proxy.headers import ResponseHead
-from emberkeep.proxy.ports import Application, Broken, ClientGone, Exchange
+from emberkeep.proxy.ports import Application, Broken, ClientGone, Duplex, Exchange
 from emberkeep.proxy.refusals import Headers
 from emberkeep.proxy.routing import Wanted
 
@@ -91,7 +90,7 @@ async def _switched(
         await aio.first(_pumped(client.read, guest), _pumped(guest.read, client))
 
 
-async def _pumped(read: Callable[[], Awaitable[bytes]], to: ByteStream) -> None:
+async def _pumped(read: Callable[[], Awaitable[bytes]], to: Duplex) -> None:
     while data := await read():
         await to.write(data)
     await to.write_eof()

@@ -4,6 +4,7 @@ asyncio's own holds 256 KiB for each connection, a thousand idle ones are not to
 """
 
 import ssl
+from contextlib import suppress
 from typing import Final
 
 _RECORD: Final = 16384
@@ -60,10 +61,8 @@ class Tls:
 
     def goodbye(self) -> bytes:
         """Return the end of our direction."""
-        try:
+        with suppress(ssl.SSLError, ValueError, OSError):  # an answer is not waited for
             self._object.unwrap()
-        except (ssl.SSLError, ValueError, OSError):
-            pass  # it was said; an answer is not waited for
         return self._out.read()
 
     def _shaken(self) -> bool:

@@ -92,7 +92,7 @@ class Wire(asyncio.Protocol):
 
     def close(self) -> None:
         """End the connection in good order, behind what was sent. Idempotent."""
-        if self.lost or self._transport is None or self._transport.is_closing():
+        if self.lost or self._transport.is_closing():
             return
         if self._tls and self._tls.ready:
             self._transport.write(self._tls.goodbye())
@@ -100,8 +100,7 @@ class Wire(asyncio.Protocol):
 
     def abort(self) -> None:
         """Break the connection off. Idempotent."""
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
 
     # What asyncio tells.
 
