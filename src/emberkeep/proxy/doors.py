@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from emberkeep.base.clock import Clock
-from emberkeep.proxy.refusals import TOO_MANY
+from emberkeep.proxy.refusals import TOO_MANY, Refused
 from emberkeep.proxy.settings import EndpointSettings
 from emberkeep.proxy.wire import Wire
 
@@ -60,7 +60,7 @@ class Door:
     def requested(self) -> Iterator[None]:
         """Count a request; raise the `Refusal` of one too many."""
         if self.requests >= self._settings.requests_at_once or not self._bucket.take(self._now()):
-            raise TOO_MANY
+            raise Refused(TOO_MANY)
         self.requests += 1
         try:
             yield
@@ -119,7 +119,7 @@ class Visit:
         if door is None:
             door = self._doors.of(microvm_id)
             if not self._held.enter_context(door.connected()):
-                raise TOO_MANY
+                raise Refused(TOO_MANY)
             self._at[microvm_id] = door
         self._wire.touched = door.touch
         door.touch()

@@ -11,7 +11,7 @@ from emberkeep.domain.ports import ByteStream
 from emberkeep.proxy.app1 import Http1Application
 from emberkeep.proxy.behind import TlsStream, speaks_tls
 from emberkeep.proxy.ports import Application, Microvms
-from emberkeep.proxy.refusals import NO_ANSWER
+from emberkeep.proxy.refusals import NO_ANSWER, Refused
 from emberkeep.proxy.settings import EndpointSettings
 from emberkeep.proxy.shared import Shared
 
@@ -83,6 +83,13 @@ class Guests:
         for place in [one for one in self._tls if self._microvms.peek(one[0]) is None]:
             del self._tls[place]
 
+    def close(self) -> None:
+        """Let go of every idle connection."""
+        for kept in self._kept.values():
+            for application in kept:
+                application.close()
+        self._kept.clear()
+
     async def stream(self, place: Place) -> ByteStream:
         """Connect to a port; wake the microVM first if it sleeps."""
         microvm_id, port = place
@@ -94,15 +101,15 @@ class Guests:
                     return await self._microvms.agent(microvm_id).connect(port)
                 except (AgentLost, WrongState):
                     if self._loop.time() > patience:
-                        raise NO_ANSWER from None
+                        raise Refused(NO_ANSWER) from None
                     await asyncio.sleep(_AGAIN_S)  # it is being suspended, or its link mended
                 except EmberkeepError:
-                    raise NO_ANSWER from None
+                    raise Refused(NO_ANSWER) from None
             elif vm is not None and sleeps(vm) and wakes(vm):
                 await self._woken(microvm_id)
                 patience = self._loop.time() + _AGENT_S
             else:
-                raise NO_ANSWER
+                raise Refused(NO_ANSWER)
 
     async def _spoken(self, place: Place) -> ByteStream:
         """Connect, and speak TLS if the application does."""
@@ -119,11 +126,11 @@ class Guests:
             async with asyncio.timeout(self._settings.wake_s):
                 await self._waking.once(microvm_id, lambda: self._wake(microvm_id))
         except (EmberkeepError, TimeoutError):
-            raise NO_ANSWER from None
+            raise Refused(NO_ANSWER) from None
 
     async def _wake(self, microvm_id: str) -> None:
         if self._loop.time() < self._rested.pop(microvm_id, 0):
-            raise NO_ANSWER
+            raise Refused(NO_ANSWER)
         for left in reversed(range(_TRIES)):
             try:
                 await self._microvms.resume(microvm_id)

@@ -15,6 +15,7 @@ from emberkeep.proxy.refusals import (
     TOO_SLOW,
     Headers,
     Refusal,
+    Refused,
 )
 from emberkeep.proxy.settings import EndpointSettings
 from emberkeep.proxy.wire import Wire
@@ -36,8 +37,8 @@ async def converse(wire: Wire, serve: Serve, settings: EndpointSettings) -> None
             if head is None:
                 return
             exchange.head = head
-        except Refusal as refusal:
-            await exchange.refuse(refusal, _NO_ID)
+        except Refused as refused:
+            await exchange.refuse(refused.refusal, _NO_ID)
             return
         await serve(exchange)
         if not await exchange.over():
@@ -171,7 +172,7 @@ async def _head(
             event = await _begun(wire, connection, settings.head_s)
     except h11.RemoteProtocolError as wrong:
         too_large = wrong.error_status_hint == HEADER_TOO_LARGE.status
-        raise (HEADER_TOO_LARGE if too_large else BAD_REQUEST) from wrong
+        raise Refused(HEADER_TOO_LARGE if too_large else BAD_REQUEST) from wrong
     except TimeoutError:
         return None
     if not isinstance(event, h11.Request):
@@ -189,7 +190,7 @@ async def _begun(wire: Wire, connection: h11.Connection, seconds: float) -> obje
                 await _more(wire, connection)
                 event = connection.next_event()
     except TimeoutError:
-        raise TOO_SLOW from None
+        raise Refused(TOO_SLOW) from None
     return event
 
 
@@ -205,7 +206,7 @@ def _read(event: h11.Request) -> RequestHead:
     headers = [one for one in event.headers.raw_items() if one[0].lower() != b"host"]
     path, host = event.target, dict(event.headers).get(b"host", b"")
     if event.method == b"CONNECT":
-        raise BAD_REQUEST
+        raise Refused(BAD_REQUEST)
     if not path.startswith(b"/") and path != b"*":
         path, host = _absolute(path)
     framing = {name: value for name, value in event.headers if name in _FRAMING}
@@ -234,7 +235,7 @@ def _absolute(target: bytes) -> tuple[bytes, bytes]:
     try:
         parts = urlsplit(target)
     except ValueError:
-        raise BAD_REQUEST from None
+        raise Refused(BAD_REQUEST) from None
     if parts.scheme not in {b"http", b"https"}:
-        raise BAD_REQUEST
+        raise Refused(BAD_REQUEST)
     return (parts.path or b"/") + (b"?" + parts.query if parts.query else b""), parts.netloc

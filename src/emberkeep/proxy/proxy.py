@@ -85,6 +85,7 @@ class Proxy:
                     server.close()
                 for connection in list(proxy._connections):
                     connection.cancel()
+                proxy._guests.close()
 
     def _wire(self) -> Wire:
         return Wire(self._arrived)

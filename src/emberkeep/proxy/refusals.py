@@ -7,7 +7,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal(Exception):
+class Refusal:
     """A request that does not reach the application, and what its client is told."""
 
     status: int
@@ -26,6 +26,14 @@ class Refusal(Exception):
     def body(self) -> bytes:
         """The text as it is sent."""
         return self.text.encode("utf-8", "replace")
+
+
+class Refused(Exception):
+    """A request ends here, with `refusal` for an answer."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
 
 
 MISSING: Final = Refusal(403, "Request missing authentication")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from emberkeep.domain.endpoints import HIGHEST, Grant
-from emberkeep.proxy.refusals import FAILED, MISSING, PORT_DENIED, Headers, bad_port
+from emberkeep.proxy.refusals import FAILED, MISSING, PORT_DENIED, Headers, Refused, bad_port
 
 DEFAULT_PORT: Final = 8080
 MARKER: Final = "lambda-microvms"
@@ -73,12 +73,12 @@ def admitted(
     if target.microvm_id is not None and request.port in target.public_ports:
         return
     if request.token is None or not looks_like_token(request.token):
-        raise MISSING
+        raise Refused(MISSING)
     grant = read(request.token)
     if grant is None or grant.microvm_id != target.microvm_id or grant.expires_at <= now:
-        raise FAILED
+        raise Refused(FAILED)
     if not grant.covers(request.port):
-        raise PORT_DENIED
+        raise Refused(PORT_DENIED)
 
 
 def looks_like_token(text: str) -> bool:
@@ -102,10 +102,10 @@ def _port(given: list[str]) -> int:
     if not given:
         return DEFAULT_PORT
     if len(given) > 1:
-        raise bad_port(", ".join(given))
+        raise Refused(bad_port(", ".join(given)))
     text = given[0]
     if not (text.isascii() and text.isdecimal() and len(text) <= len(str(HIGHEST))):
-        raise bad_port(text)
+        raise Refused(bad_port(text))
     if not 1 <= int(text) <= HIGHEST:
-        raise bad_port(text)
+        raise Refused(bad_port(text))
     return int(text)

@@ -19,7 +19,7 @@ from emberkeep.proxy.refusals import (
     FAILED,
     INTERNAL,
     NO_ANSWER,
-    Refusal,
+    Refused,
 )
 from emberkeep.proxy.relay import Cut, relay
 from emberkeep.proxy.routing import Target, Wanted, admitted, names, wanted
@@ -79,8 +79,8 @@ class Service:
             vm = await self._admitted(exchange, asked, name)
             with visit.at(vm.id).requested():
                 await self._passed(exchange, asked, vm, request_id)
-        except Refusal as refusal:
-            await exchange.refuse(refusal, request_id)
+        except Refused as refused:
+            await exchange.refuse(refused.refusal, request_id)
         except (ClientGone, Cut):
             raise
         except Exception as error:  # noqa: BLE001  the boundary of the data plane
@@ -97,19 +97,19 @@ class Service:
         )
         try:
             admitted(asked, target, self._mint.read, now=self._clock.wall_ns() / 1e9)
-        except Refusal:
+        except Refused:
             if vm is None and await self._ended_here(asked, name):
-                raise NO_ANSWER from None
+                raise Refused(NO_ANSWER) from None
             raise
         if vm is None:
-            raise FAILED
+            raise Refused(FAILED)
         self._not_for_the_shell(asked)
         return vm
 
     def _not_for_the_shell(self, asked: Wanted) -> None:
         grant = self._mint.read(asked.token) if asked.token else None
         if grant is not None and grant.shell:
-            raise NO_ANSWER  # until there is a shell here (spec §7.6, §7.8)
+            raise Refused(NO_ANSWER)  # until there is a shell here (spec §7.6, §7.8)
 
     async def _ended_here(self, asked: Wanted, name: str) -> bool:
         """Say whether a valid token is for a microVM that has answered here until it ended."""
@@ -137,9 +137,9 @@ class Service:
                 if left and self._repeatable(exchange, application):
                     continue
                 self._guests.forget(vm.id, asked.port)
-                raise NO_ANSWER from None
+                raise Refused(NO_ANSWER) from None
             except Unsendable:
-                raise BAD_REQUEST from None
+                raise Refused(BAD_REQUEST) from None
             else:
                 return
             finally:
