@@ -30,6 +30,7 @@ def test_cycles_lose_nothing_and_cost_only_the_dirty_pages(
     with ek.launch(IMAGE, name="cycles") as vm:
         begun = time.time_ns()
         watching.begin(vm)
+        eventually(lambda: ek.status()["ready"])  # whose descriptors count as ours
         bar = _Cycles(server, vm)
         fresh, fds = taken(server.home_of(vm.id)), _descriptors(server.pid)
         for _ in range(cycles):
