@@ -8,7 +8,8 @@ from typing import Final
 
 from emberkeep.base import sockets
 
-_RATE: Final = 4 << 20  # bytes per second; a flood waits in the VMM
+_RATE: Final = 1 << 20  # bytes per second; a flood waits in the VMM
+_PIECE: Final = 64 * 1024  # at once: a flood is few turns of the event loop
 
 
 class BoundedLog:
@@ -46,7 +47,7 @@ async def collect(path: Path, log: BoundedLog) -> None:
     except OSError:
         return  # the VMM is gone already; its watcher says so
     try:
-        while data := await reader.read(16384):
+        while data := await reader.read(_PIECE):
             with contextlib.suppress(OSError):  # a full disk costs lines, not the console
                 log.write(data)
             await asyncio.sleep(len(data) / _RATE)

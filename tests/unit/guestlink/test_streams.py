@@ -58,9 +58,12 @@ async def test_a_command_with_input_and_both_outputs(tmp_path):
         await session.write_stdin(b"dropped")
 
         assert session.pid == 7
-        first, *said = b"".join(text for _, text in output).split(b"said: ")
-        assert first == b"abc"
-        assert [json.loads(one) for one in said] == [{"resize": [3, 4]}, {"signal": 2}]
+        out, err = (b"".join(text for kind, text in output if kind == one) for one in (2, 3))
+        _, resized, signalled, ended = err.split(b"said: ")
+        assert out == b"abc"
+        assert json.loads(resized) == {"resize": [3, 4]}
+        assert json.loads(signalled) == {"signal": 2}
+        assert ended == b""
         assert session.exit == Exit(code=0)
         assert guest.resets == []
         assert agent._session._streams == {}

@@ -6,13 +6,31 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
-from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
+from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
 
 from emberkeep.base import sockets
 from emberkeep.domain.errors import GuestError
 
 DEADLINE_S: Final = 30.0
+_BURST: Final = 200  # messages at once, and …
+_PER_SECOND: Final = 50.0  # … in the long run: QEMU says a few in a verb
 _LONGEST_LINE: Final = 256 * 1024  # no answer that we ask for comes near; the VMM is not trusted
+
+
+class _Client(QMPClient):
+    """A client that takes so many messages and no more, however many a VMM sends."""
+
+    _left = float(_BURST)
+    _took_at = 0.0
+
+    async def _do_recv(self) -> Message:
+        message: Message = await super()._do_recv()
+        now = asyncio.get_running_loop().time()
+        self._left = min(_BURST, self._left + (now - self._took_at) * _PER_SECOND) - 1
+        self._took_at = now
+        if self._left < 0:
+            await asyncio.sleep(-self._left / _PER_SECOND)
+        return message
 
 
 class Monitor:
@@ -25,7 +43,7 @@ class Monitor:
     @classmethod
     async def connected(cls, path: Path, *, deadline_s: float = DEADLINE_S) -> Self:
         """Connect to the socket at `path`; raise `GuestError` if QEMU does not greet in time."""
-        client = QMPClient(path.parent.name, readbuflen=_LONGEST_LINE)
+        client = _Client(path.parent.name, readbuflen=_LONGEST_LINE)
         client.events.event_filter = lambda _: False  # nobody reads it: it would grow for ever
         client.logger.disabled = True  # it reports to us by exceptions; a dying VMM is no news
         try:
