@@ -1,6 +1,7 @@
 """What calls return: plain values, checked as they come from the server."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,6 +79,7 @@ class MicroVMFacts(msgspec.Struct, frozen=True, kw_only=True):
     vcpus: int
     created_at: float
     terminated_at: float | None = None
+    egress: str | dict[str, list[str]] | None = None
     details: dict[str, Any] = {}
 
 
@@ -138,6 +140,16 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     digest: str = ""
     snapshots: Any = None
+
+
+def egress_policy(wanted: str | Sequence[str] | None) -> str | dict[str, list[str]] | None:
+    """Read "internet", "none", or destinations; the server checks them."""
+    if wanted is None or (isinstance(wanted, str) and wanted in {"internet", "none"}):
+        return wanted
+    entries = wanted.split() if isinstance(wanted, str) else list(wanted)
+    if len(entries) == 1 and entries[0] in {"internet", "none"}:
+        return entries[0]
+    return {"allow": entries}
 
 
 def memory_mib(memory: int | str | None) -> int | None:

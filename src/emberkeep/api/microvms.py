@@ -70,6 +70,7 @@ async def launch(call: Call[None, Launch]) -> MicroVMBody:
         image=wanted.image,
         name=None if wanted.name is None else valid_name(wanted.name),
         size=_size(wanted, call.context),
+        egress=wanted.policy(),
     )
     return MicroVMBody.of(await call.context.node.launch(request))
 

@@ -11,6 +11,7 @@ from emberkeep.cli.shell import (
     INTERRUPTED,
     async_client,
     common,
+    egress_option,
     ends_as_its_command,
     note,
     print_json,
@@ -79,6 +80,7 @@ def _command_options(function: F) -> F:
 @click.command(short_help="Launch a microVM, run a command, terminate it.", cls=Trailing)
 @click.option("--memory", metavar="SIZE", help='MiB, or such as "2 GiB".')
 @click.option("--vcpus", type=int, help="1 to 16.")
+@egress_option
 @_command_options
 @click.argument("image")
 @click.argument("argv", metavar="-- COMMAND…", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -90,6 +92,7 @@ def run(
     argv: tuple[str, ...],
     memory: str | None,
     vcpus: int | None,
+    egress: tuple[str, ...],
     as_json: bool,
     **how: Any,  # noqa: ANN401  fields of a Command
 ) -> None:
@@ -102,7 +105,7 @@ def run(
     async def main(interrupts: "Interrupts") -> int:
         async with async_client() as ek:
             with waiting("launching (the first of an image and size takes its snapshot)"):
-                launched = await ek.launch(image, memory=memory, vcpus=vcpus)
+                launched = await ek.launch(image, memory=memory, vcpus=vcpus, egress=egress or None)
             async with launched as vm:
                 if interrupts.interrupted:  # while it was launched
                     return INTERRUPTED

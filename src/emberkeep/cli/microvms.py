@@ -9,6 +9,7 @@ from emberkeep.cli.shell import (
     ago,
     client,
     common,
+    egress_option,
     note,
     print_facts,
     print_json,
@@ -25,13 +26,20 @@ if TYPE_CHECKING:
 @click.option("--memory", metavar="SIZE", help='MiB, or such as "2 GiB".')
 @click.option("--vcpus", type=int, help="1 to 16.")
 @click.option("--name", help="Its name; one is made up otherwise.")
+@egress_option
 @common
 def launch(
-    image: str, *, memory: str | None, vcpus: int | None, name: str | None, as_json: bool
+    image: str,
+    *,
+    memory: str | None,
+    vcpus: int | None,
+    name: str | None,
+    egress: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Launch a microVM from IMAGE, such as debian-12, and print its name."""
     with client() as ek, waiting("launching (the first of an image and size takes its snapshot)"):
-        vm = ek.launch(image, memory=memory, vcpus=vcpus, name=name)
+        vm = ek.launch(image, memory=memory, vcpus=vcpus, name=name, egress=egress or None)
     if as_json:
         print_json(facts_of(vm))
     else:

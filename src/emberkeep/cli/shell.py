@@ -36,6 +36,14 @@ def common(command: Callable[P, R]) -> Callable[P, R]:
     return debuggable(command)
 
 
+def egress_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Give a command `--egress`: what a microVM may reach."""
+    text = "What it may reach: internet, none, or a destination (may be repeated)."
+    return click.option(
+        "--egress", metavar="CIDR[:PORT[-PORT]][/tcp|udp]", multiple=True, help=text
+    )(command)
+
+
 def debuggable(command: Callable[P, R]) -> Callable[P, R]:
     """Give a command `--debug`."""
     return click.option(

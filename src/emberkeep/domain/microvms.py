@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Self
 
+from emberkeep.domain.egress import INTERNET, EgressPolicy
 from emberkeep.domain.endpoints import Endpoint
 from emberkeep.domain.errors import Invalid, WrongState
 from emberkeep.domain.units import Size
@@ -61,6 +62,7 @@ class MicroVM:
     terminated_at: float | None = None
     uid: int  # the host user its VMM runs as
     process: ProcessIdentity | None = None
+    egress: EgressPolicy = INTERNET  # for all its life
     delta: str | None = None  # its own last sealed delta snapshot: a folder's name
     since: float | None = None  # when it came into its state, as the registry has noted
     endpoint: Endpoint | None = None  # None: of a server before there were any

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.endpoints import Ingress
 from emberkeep.domain.units import Size
 
@@ -14,6 +15,7 @@ class LaunchRequest:
     image: str
     name: str | None = None
     size: Size | None = None
+    egress: EgressPolicy | None = None
     ingress: Ingress = field(default_factory=Ingress)
 
 

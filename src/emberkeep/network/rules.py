@@ -52,6 +52,25 @@ table arp {TABLE} {{
 table inet {TABLE} {{
 {counters}
 {_sets(bounds.links)}
+{_ARRIVING}
+{_PASSING}
+  chain egress {{
+{_lines(_egress(policy, bounds))}
+  }}
+  chain begin {{
+{_lines(_begin(bounds))}
+  }}
+{_ANSWERING}
+{_LOCAL}
+  chain gateway {{
+{_lines(_gateway(policy))}
+  }}
+}}
+"""
+
+
+# Only what has the addresses of the guest comes any further.
+_ARRIVING: Final = f"""
   chain arriving {{
     type filter hook prerouting priority raw; policy drop;
     iifname "{UP}" accept
@@ -62,7 +81,10 @@ table inet {TABLE} {{
     ether saddr {GUEST_MAC} ip saddr {GUEST_4} accept
     ether saddr {GUEST_MAC} ip6 saddr {GUEST_6} accept
     counter name spoofed drop
-  }}
+  }}"""
+
+# Connections begin with the guest; what belongs to one passes both ways.
+_PASSING: Final = f"""
   chain forward {{
     type filter hook forward priority filter; policy drop;
     ct state invalid counter name refused drop
@@ -71,16 +93,13 @@ table inet {TABLE} {{
     iifname "{TAP}" oifname "{UP}" ct state established,related counter name sent accept
     iifname "{TAP}" goto egress
   }}
-  chain egress {{
-{_lines(egress(policy, bounds, refuse="goto refuse", accept="goto begin"))}
-  }}
-  chain begin {{
-    oifname != "{UP}" goto refuse
-    limit rate over {bounds.new_connections_per_s}/second burst \
-{2 * bounds.new_connections_per_s} packets counter name limited drop
-    ct count over {bounds.connections} counter name limited goto answer
-    counter name sent accept
-  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "{UP}" masquerade
+  }}"""
+
+# A guest that is refused something is told, so that nothing in it waits in vain.
+_ANSWERING: Final = f"""
   chain refuse {{
     counter name refused goto answer
   }}
@@ -88,32 +107,26 @@ table inet {TABLE} {{
     limit rate over {_ANSWERS_PER_S}/second burst {_ANSWERS_PER_S} packets drop
     meta l4proto tcp reject with tcp reset
     reject with icmpx type admin-prohibited
-  }}
+  }}"""
+
+# The VMM lives in this namespace: what it might send by itself goes nowhere.
+_LOCAL: Final = f"""
   chain input {{
     type filter hook input priority filter; policy drop;
     {_ND} accept
     iifname "{TAP}" goto gateway
   }}
-  chain gateway {{
-{_lines(_gateway(policy))}
-  }}
   chain output {{
     type filter hook output priority filter; policy drop;
     {_ND} accept
     oifname "{TAP}" ct state established,related accept
-  }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat; policy accept;
-    oifname "{UP}" masquerade
-  }}
-}}
-"""
+  }}"""
 
 
 def new_policy(policy: EgressPolicy, bounds: Bounds) -> str:
     """Return what replaces the policy of a slot, at once."""
     rules = {
-        "egress": egress(policy, bounds, refuse="goto refuse", accept="goto begin"),
+        "egress": _egress(policy, bounds),
         "gateway": _gateway(policy),
     }
     flushed = [f"flush chain inet {TABLE} {chain}" for chain in rules]
@@ -199,6 +212,21 @@ def policy_chain(name: str, policy: EgressPolicy, bounds: Bounds) -> str:
 def chain_of(policy: EgressPolicy) -> str:
     """Return the name of the host's chain for `policy`."""
     return f"to_{sha256(str(policy).encode()).hexdigest()[:12]}"
+
+
+def _egress(policy: EgressPolicy, bounds: Bounds) -> list[str]:
+    return egress(policy, bounds, refuse="goto refuse", accept="goto begin")
+
+
+def _begin(bounds: Bounds) -> list[str]:
+    """Return what a new connection has to pass once its destination is allowed."""
+    rate = bounds.new_connections_per_s
+    return [
+        f'oifname != "{UP}" goto refuse',
+        f"limit rate over {rate}/second burst {2 * rate} packets counter name limited drop",
+        f"ct count over {bounds.connections} counter name limited goto answer",
+        "counter name sent accept",
+    ]
 
 
 def _gateway(policy: EgressPolicy) -> list[str]:

@@ -5,8 +5,8 @@ guest has left in it (connections, counters, neighbours), and a new one takes it
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import structlog
@@ -44,6 +44,11 @@ class Slots:
         self._closed = False
 
     @property
+    def default(self) -> EgressPolicy:
+        """The policy of a launch that does not say."""
+        return self._settings.egress
+
+    @property
     def outside(self) -> Outside:
         """What the slots are joined to; known once `prepare` has been called."""
         if self._outside is None:
@@ -78,6 +83,22 @@ class Slots:
             self.give_back(owner)
             raise
         return self._held[owner]
+
+    @asynccontextmanager
+    async def lent(
+        self, owner: str, policy: EgressPolicy | None = None
+    ) -> AsyncGenerator[NetworkSlot]:
+        """Lend the tap of a slot to whom starts the VMM of `owner`, which has it alone then.
+
+        Where that fails, the slot is given back.
+        """
+        slot = await self.take(owner, policy)
+        try:
+            yield slot
+        except BaseException:
+            self.give_back(owner)
+            raise
+        slot.handed_over()
 
     async def enact(self, owner: str, policy: EgressPolicy) -> None:
         """Put `policy` in force for an owner whose guest does not run yet."""

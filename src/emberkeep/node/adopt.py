@@ -29,12 +29,14 @@ _log = structlog.get_logger()
 
 async def adopt(ground: Ground) -> None:
     """Bring rows, processes and files together."""
+    await ground.slots.prepare()
     known = await ground.registry.load()
     for vm in known:
         if vm.state in {State.RUNNING, State.SUSPENDING} and not _sealed(ground, vm):
             await _taken_over(ground, vm)
     kept = {live.machine.identity.pid for live in ground.running.all()}
     ended = await orphans.end_all(ground.berths.mark(""), but=kept)
+    await ground.slots.begin()
     for vm in known:
         await _settled(ground, vm)
     _swept(ground)
@@ -80,6 +82,7 @@ async def _taken_over(ground: Ground, vm: MicroVM) -> None:
         )
         if machine is None:
             return
+        await ground.slots.adopt(vm.id, machine.identity.pid, vm.egress)
         live = ground.running.begin(vm.id, machine, home)
         if vm.state is State.RUNNING and await machine.state() != "running":
             await live.machine.go()

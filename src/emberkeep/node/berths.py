@@ -1,13 +1,14 @@
 """What a VM is given to start with: its files, its user, its network slot."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from emberkeep.artifacts import Artifact
+from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.errors import NotFound
-from emberkeep.network.slot import network_slot
+from emberkeep.network.slots import Slots
 from emberkeep.vmm.shape import Shape
 from emberkeep.vmm.start import Berth
 
@@ -45,6 +46,7 @@ class Own:
     memory: Path
     overlay: Path
     base: Path | None
+    egress: EgressPolicy | None = None  # None: the default one
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,18 @@ class Berths:
 
     parts: Parts
     instance: str
+    slots: Slots
 
-    @contextmanager
-    def one(self, shape: Shape, own: Own) -> Iterator[Berth]:
-        """Give all that a VM of `shape` needs; the slot is the VMM's own once that has started."""
+    @asynccontextmanager
+    async def one(self, shape: Shape, own: Own) -> AsyncGenerator[Berth]:
+        """Give all that a VM of `shape` needs.
+
+        The tap is the VMM's alone once that has started; its slot is given back when it has ended.
+        """
         files = {serial: self.parts.path(digest) for serial, digest in shape.disks}
         kernel, initramfs = self.parts.path(shape.kernel), self.parts.path(shape.initramfs)
         own.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with network_slot() as slot:
+        async with self.slots.lent(own.id, own.egress) as slot:
             yield Berth(
                 mark=self.mark(own.id), uid=own.uid, run=own.run, netns_fd=slot.netns_fd,
                 tap_fd=slot.tap_fd, kernel=kernel, initramfs=initramfs, memory=own.memory,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from emberkeep.base.clock import Clock
+from emberkeep.network.slots import Slots
 from emberkeep.node.berths import Berths
 from emberkeep.node.images import Images
 from emberkeep.node.layout import Layout
@@ -22,6 +23,7 @@ class Ground:
     registry: Registry
     images: Images
     berths: Berths
+    slots: Slots
     uids: Uids
     hypervisor: Hypervisor
     running: Running

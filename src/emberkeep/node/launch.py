@@ -70,6 +70,7 @@ async def _recorded(ground: Ground, place: Place, request: LaunchRequest, spans:
             snapshot=place.full.path.name,
             created_at=ground.clock.wall_ns() / 1e9,
             uid=ready.uid if ready else held.enter_context(ground.uids.one()),
+            egress=request.egress or ground.slots.default,
             endpoint=ground.registry.endpoint(place.microvm_id, request.ingress),
         )
         await ground.registry.add(vm)
@@ -96,9 +97,11 @@ async def _restored(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> 
             furnish(ground, home, place.full)
         return await restored(ground, vm, place.full, None, spans)
     ready.machine.hasten()
+    # first: who fails from here is ended
+    live = ready.live or ground.running.begin(vm.id, ready.machine, home)
+    await ground.slots.enact(vm.id, vm.egress)
     if ready.live is not None:
-        return ready.live
-    live = ground.running.begin(vm.id, ready.machine, home)  # first: who fails from here is ended
+        return live
     with spans.span("load"):
         await ready.machine.load(place.full.devices, None)
     return live

@@ -10,6 +10,7 @@ import structlog
 
 from emberkeep.base import aio, proc
 from emberkeep.base.files import remove_tree, sync
+from emberkeep.domain.egress import NONE
 from emberkeep.domain.errors import EmberkeepError, GuestError, NotFound
 from emberkeep.domain.requests import ExecRequest
 from emberkeep.node.berths import Berths, Own
@@ -70,13 +71,14 @@ class Maker:
         os.truncate(own.memory, shape.size.memory.bytes)
         with self._uids.one() as uid:
             mine = Own(id=own.id, uid=uid, run=own.run, memory=own.memory,
-                       overlay=own.overlay, base=None)  # fmt: skip
-            with self._berths.one(shape, mine) as berth:
+                       overlay=own.overlay, base=None, egress=NONE)  # fmt: skip
+            async with self._berths.one(shape, mine) as berth:
                 machine = await self._hypervisor.boot(shape, berth)
             try:
                 yield machine
             finally:
                 await aio.finish(machine.end(), within=30)
+                self._berths.slots.give_back(own.id)
                 remove_tree(own.run)
 
     async def _settled(self, machine: Machine, run: Path) -> None:

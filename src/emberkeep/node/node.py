@@ -18,6 +18,8 @@ from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.ports import Events, MicroVMs
 from emberkeep.domain.requests import ImageFacts, LaunchRequest, PoolFacts
 from emberkeep.guestlink.agent import Agent
+from emberkeep.network.settings import NetworkSettings
+from emberkeep.network.slots import Slots
 from emberkeep.node import facts
 from emberkeep.node.adopt import adopt, mended, recover
 from emberkeep.node.berths import Berths, Parts
@@ -62,6 +64,7 @@ class NodeParts:
     pool: PoolSettings
     clock: Clock
     limits: LimitSettings = field(default_factory=LimitSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
 
 
 class Node:
@@ -77,8 +80,11 @@ class Node:
         self._closing = False
         self._journal = Journal(made_of.events, made_of.clock)
         streams = made_of.limits.microvm_streams
-        running = Running(tasks, made_of.settings, self._died, streams=streams)
-        self.ground = _ground(made_of, running, self._journal)
+        slots = Slots(made_of.network, made_of.layout.instance(), lambda: bool(self._verbs))
+        running = Running(
+            tasks, made_of.settings, self._died, streams=streams, released=slots.give_back
+        )
+        self.ground = _ground(made_of, running, self._journal, slots)
         supply = NodeSupply(self.ground, made_of.pool, self._calm_s)
         self.pool = Pool(supply, made_of.pool, made_of.clock)
 
@@ -92,15 +98,20 @@ class Node:
             for live in node.ground.running.all():
                 tasks.create_task(logged(node._recovered(live.microvm_id)))
             await made_of.store.forget(made_of.clock.wall_ns() / 1e9 - _DAY_S)
-            keeper = tasks.create_task(logged(node.pool.keep()))
+            keepers = [
+                tasks.create_task(logged(job.keep())) for job in (node.ground.slots, node.pool)
+            ]
             try:
                 yield node
             finally:
-                keeper.cancel()
+                keepers[1].cancel()
+                await asyncio.wait(keepers[1:])  # one that it was making is ended, not left running
                 await node.pool.close()
                 for live in node.ground.running.all():
                     await node.ground.running.detach(live)
                 await node.ground.running.settled()
+                await node.ground.slots.close()
+                keepers[0].cancel()
 
     async def launch(self, request: LaunchRequest) -> MicroVM:
         """Launch a microVM; it is RUNNING when this returns."""
@@ -185,6 +196,7 @@ class Node:
             "snapshot": vm.snapshot,
             **(await aio.in_thread(facts.of_files, home, vm.delta)),
             **(await aio.in_thread(facts.of_process, live.machine) if live else {}),
+            "network": {"egress": str(vm.egress), **(await self.ground.slots.facts(vm.id))},
             "timeline": self._timelines.get(vm.id, {}),
         }
 
@@ -318,6 +330,7 @@ class Node:
         self._verbs.discard(task)
         self._calm_since_ns = self.ground.clock.monotonic_ns()
         self.pool.look()
+        self.ground.slots.look()
 
     def _calm_s(self) -> float:
         """Return for how long no verb has been under way."""
@@ -346,8 +359,8 @@ async def _into(done: "asyncio.Future[T]", verb: Coroutine[Any, Any, T]) -> None
             done.set_result(result)
 
 
-def _ground(made_of: NodeParts, running: Running, journal: Journal) -> Ground:
-    berths = Berths(made_of.parts, made_of.layout.instance())
+def _ground(made_of: NodeParts, running: Running, journal: Journal, slots: Slots) -> Ground:
+    berths = Berths(made_of.parts, made_of.layout.instance(), slots)
     registry = Registry(made_of.store, journal)
     uids = Uids(available(), registry.uids)
     maker = Maker(made_of.layout, made_of.hypervisor, berths, uids)
@@ -360,6 +373,7 @@ def _ground(made_of: NodeParts, running: Running, journal: Journal) -> Ground:
         registry=registry,
         images=Images(made_of.layout, made_of.parts, shapes, maker, journal),
         berths=berths,
+        slots=slots,
         uids=uids,
         hypervisor=made_of.hypervisor,
         running=running,

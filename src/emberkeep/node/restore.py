@@ -1,6 +1,6 @@
 """From a snapshot to a VM that runs, whose workload is still frozen."""
 
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 
 from emberkeep.domain.microvms import MicroVM
 from emberkeep.guestlink.agent import Agent, Identity
@@ -20,11 +20,12 @@ async def restored(
     home = ground.layout.microvm(vm.id)
     own = Own(
         id=vm.id, uid=vm.uid, run=home.run, memory=full.memory, overlay=home.overlay,
-        base=full.disk,
+        base=full.disk, egress=vm.egress,
     )  # fmt: skip
-    with told(f"starting microVM {vm.name}"), ExitStack() as held:
+    async with AsyncExitStack() as held:
+        held.enter_context(told(f"starting microVM {vm.name}"))
         with spans.span("slot"):
-            berth = held.enter_context(ground.berths.one(full.shape, own))
+            berth = await held.enter_async_context(ground.berths.one(full.shape, own))
         machine = await ground.hypervisor.restore(full, delta, berth, span=spans.span)
     return ground.running.begin(vm.id, machine, home)
 

@@ -46,11 +46,13 @@ class Running:
         died: Callable[[Live], Awaitable[None]],
         *,
         streams: int = STREAMS,
+        released: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._tasks = tasks
         self._settings = settings
         self._died = died
         self._streams = streams
+        self._released = released  # called when a VMM has let go of what it held
         self._lives: dict[str, Live] = {}
         self._leaving: dict[str, asyncio.Task[None]] = {}
         self._behind: set[asyncio.Task[None]] = set()
@@ -97,7 +99,7 @@ class Running:
         self._quiet(live)
         live.link.give_up()
         proc.kill(live.machine.pidfd)
-        task = self._start(live.machine.end())
+        task = self._start(self._end(live))
         self._leaving[live.microvm_id] = task
         task.add_done_callback(lambda _: self._left(live.microvm_id, task))
 
@@ -130,6 +132,12 @@ class Running:
                 _log.warning("node.not_settled", jobs=len(late))
                 _cancel(late)
                 return
+
+    async def _end(self, live: Live) -> None:
+        try:
+            await live.machine.end()
+        finally:
+            self._released(live.microvm_id)
 
     def _left(self, microvm_id: str, task: "asyncio.Task[None]") -> None:
         if self._leaving.get(microvm_id) is task:

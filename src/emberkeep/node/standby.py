@@ -94,7 +94,7 @@ async def made(ground: Ground, kind: Kind, *, warm: bool) -> Standby:
                   overlay=home.overlay, base=full.disk)  # fmt: skip
         with told("making a VMM ready"):
             furnish(ground, home, full)
-            with ground.berths.one(full.shape, own) as berth:
+            async with ground.berths.one(full.shape, own) as berth:
                 machine = await ground.hypervisor.waiting(full, replace(berth, patient=True))
         undo.push_async_callback(_gone, ground, microvm_id, machine)
         live = await _warmed(ground, microvm_id, full, machine) if warm else None
@@ -131,3 +131,4 @@ async def _gone(ground: Ground, microvm_id: str, machine: Machine) -> None:
         await aio.finish(ground.running.end(live), within=_END_S)
     else:
         await aio.finish(machine.end(), within=_END_S)
+        ground.slots.give_back(microvm_id)

@@ -122,7 +122,7 @@ async def _node(settings: Settings) -> AsyncGenerator[Node]:
         node_parts = NodeParts(
             layout=layout, store=stores.microvms, events=stores.events, parts=made_of,
             hypervisor=hypervisor, vmm=settings.vmm, settings=settings.node, pool=settings.pool,
-            clock=HostClock(), limits=settings.limits,
+            clock=HostClock(), limits=settings.limits, network=settings.network,
         )  # fmt: skip
         async with Node.open(node_parts) as node:
             yield node

@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from emberkeep.artifacts.settings import ArtifactSettings
 from emberkeep.domain.errors import Invalid
+from emberkeep.network.settings import NetworkSettings
 from emberkeep.node.limits import LimitSettings
 from emberkeep.node.settings import NodeSettings, PoolSettings
 from emberkeep.vmm.settings import VmmSettings
@@ -63,6 +64,7 @@ class Settings:
     node: NodeSettings = field(default_factory=NodeSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
 
     @property
     def url(self) -> str:

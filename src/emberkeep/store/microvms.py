@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import ColumnElement, RowMapping, and_, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.endpoints import Endpoint
 from emberkeep.domain.errors import Conflict
 from emberkeep.domain.events import Event
@@ -117,6 +118,7 @@ def _row(vm: MicroVM) -> Mapping[str, object]:
         "process_start_ticks": process.start_ticks if process else None,
         "process_boot_id": process.boot_id if process else None,
         "delta": vm.delta,
+        "egress": str(vm.egress),
         "since": vm.since,
         "endpoint": msgspec.json.encode(vm.endpoint).decode() if vm.endpoint else None,
     }
@@ -144,6 +146,7 @@ def _microvm(row: RowMapping) -> MicroVM:
         uid=row["uid"],
         process=process,
         delta=row["delta"],
+        egress=EgressPolicy.parse(row["egress"]),
         since=row["since"],
         endpoint=_endpoint(row["endpoint"]),
     )

@@ -25,6 +25,7 @@ microvms: Final = Table(
     Column("process_start_ticks", Integer),
     Column("process_boot_id", String),
     Column("delta", String),
+    Column("egress", String, nullable=False),
     Column("since", Float),
     Column("endpoint", String),
     Index(

@@ -1,6 +1,6 @@
 """The client: what can be asked of a server."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ from emberkeep_sdk._access import find_access
 from emberkeep_sdk._sse import Messages
 from emberkeep_sdk._sync.http import Http, as_type, path_of
 from emberkeep_sdk._sync.microvm import MicroVM
-from emberkeep_sdk._values import Happening, Image, MicroVMFacts, memory_mib
+from emberkeep_sdk._values import Happening, Image, MicroVMFacts, egress_policy, memory_mib
 
 
 class Emberkeep:
@@ -50,12 +50,22 @@ class Emberkeep:
         memory: int | str | None = None,
         vcpus: int | None = None,
         name: str | None = None,
+        egress: str | Sequence[str] | None = None,
     ) -> MicroVM:
         """Launch a microVM from `image`; `memory` is in MiB, or text such as "2 GiB".
 
+        `egress` is what it may reach: "internet" (public addresses), "none", or a list of
+        destinations such as "203.0.113.0/24:443/tcp".
+
         As a context manager it is terminated at the end of the block.
         """
-        wanted = {"image": image, "name": name, "memory_mib": memory_mib(memory), "vcpus": vcpus}
+        wanted = {
+            "image": image,
+            "name": name,
+            "memory_mib": memory_mib(memory),
+            "vcpus": vcpus,
+            "egress": egress_policy(egress),
+        }
         body = {key: value for key, value in wanted.items() if value is not None}
         return self._microvm(self._http.call("POST", path_of("microvms"), body=body))
 

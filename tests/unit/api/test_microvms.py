@@ -35,6 +35,7 @@ async def test_launch_answers_the_microvm(api: Api):
         "vcpus": 1,
         "created_at": microvm().created_at,
         "terminated_at": None,
+        "egress": "internet",
     }
     assert api.node.launched == [LaunchRequest(image="debian-12", name="web")]
 
