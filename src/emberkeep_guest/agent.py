@@ -4,6 +4,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from emberkeep_guest.board import Board
 from emberkeep_guest.clock import Clock
 from emberkeep_guest.console import Console
 from emberkeep_guest.container import Workload
@@ -39,6 +40,7 @@ class Agent:
         self.console = console
         self.clock = clock
         self.discard = Discard()
+        self.board = Board()
         self.microvm_id = ""  # until the first launch
         self._put_off: list[Callable[[], None]] = []
 

@@ -9,6 +9,7 @@ import socket
 from typing import Final
 
 from emberkeep_guest.errors import OperationFailed
+from emberkeep_guest.network import RESOLVER
 from emberkeep_guest.oci import OWN_FILES
 from emberkeep_guest.request import Request
 
@@ -47,6 +48,7 @@ def prepare(own: str) -> None:
     """Make the files that are mounted into the container, for the time before the first launch."""
     os.makedirs(own, exist_ok=True)
     files = _files(FIRST_HOSTNAME, os.urandom(16).hex(), _new_boot_id())
+    files["resolv.conf"] = RESOLVER
     for name in OWN_FILES:
         path = f"{own}/{name}"
         with open(path, "w") as file:

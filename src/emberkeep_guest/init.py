@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from emberkeep_guest import libc
+from emberkeep_guest import libc, network
 from emberkeep_guest.container import raise_limits
 from emberkeep_guest.identity import FIRST_HOSTNAME
 from emberkeep_guest.places import Places
@@ -36,7 +36,7 @@ def prepare(places: Places) -> None:
             file.write(value)
     raise_limits()
     os.umask(0o022)
-    for step in (libc.lock_memory, _loopback_up, _no_ctrl_alt_del):
+    for step in (libc.lock_memory, _loopback_up, network.configure, _no_ctrl_alt_del):
         _attempt(step)
     socket.sethostname(FIRST_HOSTNAME)
 

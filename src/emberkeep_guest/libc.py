@@ -10,6 +10,7 @@ CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWCGROUP: Final = 0x02000000
 CLONE_NEWIPC: Final = 0x08000000
 CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
 
 PR_SET_DUMPABLE: Final = 4
 PR_CAPBSET_READ: Final = 23
@@ -91,6 +92,11 @@ def fork_into(cgroup: int) -> int:
 def setns(fd: int, kinds: int) -> None:
     """Enter the namespaces of `kinds` that `fd` (a pidfd or one namespace) stands for."""
     _check(_libc.setns(fd, kinds))
+
+
+def unshare(kinds: int) -> None:
+    """Enter new namespaces of `kinds`."""
+    _check(_libc.unshare(kinds))
 
 
 def open_in_root(root: int, path: str | bytes, flags: int, mode: int = 0) -> int:

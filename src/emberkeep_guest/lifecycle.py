@@ -38,6 +38,7 @@ async def freeze(agent: Agent, call: Call) -> None:
     except BaseException:
         _let_go(agent)
         raise
+    agent.board.wipe()  # a snapshot holds no credentials; the thaw brings them again
     await send_message(call.stream, {"ok": True}, eof=True)
     await call.session.close()
 
@@ -59,6 +60,7 @@ async def wake(agent: Agent, call: Call) -> dict[str, Any]:
     if new is not None:
         identity.assume(new, agent.places.own)
         agent.microvm_id = new.microvm_id
+        agent.board.renew()
     sockets.kill_outbound_if_possible()
     return {}
 
@@ -66,6 +68,8 @@ async def wake(agent: Agent, call: Call) -> dict[str, Any]:
 async def thaw(agent: Agent, call: Call) -> dict[str, Any]:
     """Set the clock once more, now that the way here is warm, and let the workload go on."""
     agent.clock.set_wall(call.request.integer("wall_ns"))
+    if call.request.has("metadata"):
+        _show(agent, call.request.text("metadata"))
     _let_go(agent)
     return {"wall_ns": agent.clock.read()["wall_ns"]}
 
@@ -76,6 +80,19 @@ def _let_go(agent: Agent) -> None:
         agent.disk.thaw()
         agent.freezer.thaw()
         agent.thawed()
+
+
+async def metadata(agent: Agent, call: Call) -> dict[str, Any]:
+    """Replace what the metadata service shows."""
+    _show(agent, call.request.text("metadata"))
+    return {}
+
+
+def _show(agent: Agent, document: str) -> None:
+    try:
+        agent.board.write(document.encode())
+    except ValueError as error:  # no Unicode, or too long
+        raise OperationFailed("invalid", f"metadata: {error}") from None
 
 
 async def set_clock(agent: Agent, call: Call) -> dict[str, Any]:

@@ -11,11 +11,13 @@ import traceback
 from contextlib import suppress
 from typing import Final
 
-from emberkeep_guest import container, init, port
+from emberkeep_guest import container, init, metadata, port
 from emberkeep_guest.agent import Agent
+from emberkeep_guest.board import Board
 from emberkeep_guest.clock import Clock
 from emberkeep_guest.console import Console
 from emberkeep_guest.freezer import Freezer
+from emberkeep_guest.metadata import Metadata
 from emberkeep_guest.places import Places
 from emberkeep_guest.reaper import Reaper
 from emberkeep_guest.server import serve
@@ -23,7 +25,7 @@ from emberkeep_guest.server import serve
 _PORT_WITHIN: Final = 10.0
 
 
-async def run(places: Places) -> None:
+async def run(places: Places, service: Metadata) -> None:
     """Start the workload and answer the host, for ever."""
     reaper = Reaper(everything=os.getpid() == 1)
     reaper.install(asyncio.get_running_loop())
@@ -32,7 +34,11 @@ async def run(places: Places) -> None:
     agent = Agent(
         places, workload, Freezer(places.cgroup), reaper=reaper, console=console, clock=Clock()
     )
+    agent.board = service.board
     container.confine_agent(workload)
+    if wrong := await service.ready():
+        console.say(f"agent: there is no metadata service: {wrong}")
+    reaper.watch(service.pid, lambda _: console.say("agent: the metadata service has ended"))
     device = port.VirtioPort(_found())
     gc.collect()
     gc.freeze()  # what is there now stays; a fork need not copy it for the collector's marks
@@ -45,7 +51,7 @@ def main() -> None:
     try:
         places = Places()
         init.prepare(places)
-        asyncio.run(run(places))
+        asyncio.run(run(places, metadata.start(Board())))
     except BaseException as error:  # noqa: BLE001  the end of PID 1 would be a kernel panic
         with suppress(OSError):
             traceback.print_exc()

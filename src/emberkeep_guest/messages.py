@@ -136,6 +136,35 @@ class ClockRequest(TypedDict):
 
     op: Literal["thaw", "clock"]
     wall_ns: NotRequired[int]
+    metadata: NotRequired[str]  # thaw only; as in `MetadataRequest`
+
+
+class MetadataRequest(TypedDict):
+    """Request `metadata`: what the metadata service shows from now on, a `MetadataDocument`."""
+
+    op: Literal["metadata"]
+    metadata: str  # JSON, at most board.MOST bytes
+
+
+class Credentials(TypedDict):
+    """Temporary credentials, in the words of EC2; times as "2026-01-31T12:00:00Z"."""
+
+    AccessKeyId: str
+    SecretAccessKey: str
+    Token: str
+    Expiration: str
+    LastUpdated: str
+
+
+class MetadataDocument(TypedDict):
+    """All that a microVM is told about itself."""
+
+    microvm_id: str
+    hostname: str
+    image: str
+    region: str
+    account: str
+    credentials: NotRequired[Credentials]
 
 
 class FileRequest(TypedDict, total=False):

@@ -34,6 +34,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "wake": lifecycle.wake,
     "thaw": lifecycle.thaw,
     "clock": lifecycle.set_clock,
+    "metadata": lifecycle.metadata,
     "exec": execs.execute,
     "read": contents.read,
     "write": contents.write,

@@ -6,7 +6,7 @@ from typing import Final
 
 WANTED: Final = (
     "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_console", "virtio_net",
-    "erofs", "overlay", "inet_diag", "tcp_diag", "udp_diag", "fuse",
+    "veth", "erofs", "overlay", "inet_diag", "tcp_diag", "udp_diag", "fuse",
 )  # fmt: skip
 
 _DEPENDS: Final = re.compile(rb"\0depends=([^\0]*)\0")

@@ -189,7 +189,7 @@ async def test_no_other_signals_are_sent(api: Api, signal: object):
     assert api.agent.signals == []
 
 
-async def test_status_counts_by_state(api: Api):
+async def test_status_counts_by_state_and_says_what_is_ready(api: Api):
     await api.node.microvms.add(microvm(1, state=State.RUNNING))
     await api.node.microvms.add(microvm(2, state=State.RUNNING))
     await api.node.microvms.add(microvm(3, state=State.SUSPENDED))
@@ -200,6 +200,7 @@ async def test_status_counts_by_state(api: Api):
         "version": "1.2.3",
         "pid": os.getpid(),
         "microvms": {"RUNNING": 2, "SUSPENDED": 1},
+        "ready": [{"image": "debian-12", "size": "512m-1c", "waiting": 1, "warmed": 0}],
     }
 
 

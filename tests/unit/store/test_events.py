@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emberkeep.domain.errors import Conflict
+from emberkeep.domain.errors import Conflict, Unavailable
 from emberkeep.domain.events import Event, Kind
 from emberkeep.domain.microvms import State
 from emberkeep.store import Stores, opened, transactions
