@@ -29,12 +29,18 @@ class Result:
         return self.code == 0
 
 
-def run(argv: Sequence[str], *, timeout: float = 60, env: dict[str, str] | None = None) -> Result:
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float = 60,
+    env: dict[str, str] | None = None,
+    stdin: str = "",
+) -> Result:
     """Run `argv` to its end; raise OSError if it cannot be started, TimeoutError if it is late."""
     try:
         done = subprocess.run(
             list(argv), capture_output=True, text=True, errors="replace",
-            timeout=timeout, env=env, check=False, stdin=subprocess.DEVNULL,
+            timeout=timeout, env=env, check=False, input=stdin,
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
         raise TimeoutError(f"{argv[0]} did not end within {timeout:g} s") from late

@@ -1,0 +1,127 @@
+"""The host's own rules for the uplinks of one server: a table that says which slot may reach what.
+
+A device that the table does not name reaches nothing. The table is replaced as a whole when a
+server starts, kept while it runs, and removed with its last microVM.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+
+import structlog
+
+from emberkeep.domain.egress import EgressPolicy
+from emberkeep.domain.errors import Unavailable
+from emberkeep.network import forwarding, nftables
+from emberkeep.network.firewalls import let_pass, no_longer
+from emberkeep.network.links import Links
+from emberkeep.network.netlink import netlink
+from emberkeep.network.rules import Bounds, chain_of, host_rules, policy_chain
+from emberkeep.network.settings import NetworkSettings
+
+_log = structlog.get_logger()
+
+
+class HostRules:
+    """The table of one server. Its methods block, and may be called from any thread."""
+
+    def __init__(
+        self, instance: str, links: Links, bounds: Bounds, settings: NetworkSettings
+    ) -> None:
+        self._table = f"emberkeep_{instance}"
+        self._links = links
+        self._bounds = bounds
+        self._settings = settings
+        self._slots: dict[str, EgressPolicy] = {}
+        self._lock = threading.Lock()
+        self._said = ""
+
+    def begin(self, slots: Mapping[str, EgressPolicy]) -> None:
+        """Put the table in place of an earlier one; `slots` are the uplinks of adopted microVMs."""
+        with self._lock:
+            self._slots = dict(slots)
+            self._replace()
+
+    def allow(self, name: str, policy: EgressPolicy) -> None:
+        """Let the slot behind the device `name` reach what `policy` says, from now on."""
+        with self._lock:
+            chain, earlier = chain_of(policy), self._slots.get(name)
+            lines = self._element_gone(name) if earlier else []
+            if policy not in self._slots.values():
+                lines.append(f"table inet {self._table} {{ {self._chain(policy)} }}")
+            lines.append(f'add element inet {self._table} policies {{ "{name}" : goto {chain} }}')
+            after = {**self._slots, name: policy}
+            self._change(lines + self._chains_gone(after), after)
+
+    def forget(self, names: Collection[str]) -> None:
+        """Drop devices that are gone. Idempotent."""
+        with self._lock:
+            gone = [name for name in names if name in self._slots]
+            lines = [line for name in gone for line in self._element_gone(name)]
+            after = {name: one for name, one in self._slots.items() if name not in gone}
+            if gone:
+                self._change(lines + self._chains_gone(after), after)
+
+    def look(self) -> None:
+        """Mend what others have changed: a flushed ruleset, a default route on another device."""
+        with self._lock:
+            if not nftables.exists(self._table):
+                _log.warning("network.rules_gone", table=self._table)
+                self._replace()
+            else:
+                self._surroundings()
+
+    def end(self) -> None:
+        """Remove everything of this server from the host's rules."""
+        with self._lock:
+            self._slots = {}
+            no_longer(self._links.devices)
+            if self._settings.forwarding:
+                forwarding.close_ways_out(self._table)
+            if nftables.exists(self._table):
+                nftables.apply(f"delete table inet {self._table}\n")
+
+    def _replace(self) -> None:
+        nftables.apply(host_rules(self._table, self._links.devices, self._bounds, self._slots))
+        self._surroundings()
+
+    def _surroundings(self) -> None:
+        """Make the rest of the host let our traffic through, as far as that is ours to do."""
+        self._attempted("forwarding", self._forwarding)
+        if self._settings.docker_user:
+            self._attempted("docker", lambda: let_pass(self._links.devices))
+
+    def _forwarding(self) -> None:
+        if not self._settings.forwarding:
+            return
+        forwarding.step_back()
+        with netlink() as devices:
+            ways = devices.ways_out()
+        forwarding.open_ways_out(ways)
+
+    def _attempted(self, what: str, act: Callable[[], None]) -> None:
+        """Do something that is not essential: slots are safe without, but may lead nowhere."""
+        try:
+            act()
+        except (Unavailable, OSError) as error:
+            if str(error) != self._said:
+                self._said = str(error)
+                _log.warning("network.host_not_prepared", what=what, why=self._said)
+
+    def _change(self, lines: list[str], after: dict[str, EgressPolicy]) -> None:
+        try:
+            nftables.apply("\n".join(lines) + "\n")
+            self._slots = after
+        except Unavailable:  # somebody has changed the table: make it what it shall be
+            self._slots = after
+            self._replace()
+
+    def _chain(self, policy: EgressPolicy) -> str:
+        return policy_chain(chain_of(policy), policy, self._bounds)
+
+    def _element_gone(self, name: str) -> list[str]:
+        chain = chain_of(self._slots[name])
+        return [f'delete element inet {self._table} policies {{ "{name}" : goto {chain} }}']
+
+    def _chains_gone(self, after: Mapping[str, EgressPolicy]) -> list[str]:
+        unused = {*self._slots.values()} - {*after.values()}
+        return [f"delete chain inet {self._table} {chain_of(one)}" for one in unused]

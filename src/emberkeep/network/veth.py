@@ -1,0 +1,136 @@
+"""The uplink of slots where we are root of the host: a veth pair for each, routed."""
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Final
+
+from emberkeep.domain.errors import QuotaExceeded
+from emberkeep.network import forwarding, namespace
+from emberkeep.network.links import Links
+from emberkeep.network.netlink import Pair, netlink
+from emberkeep.network.uplink import UP, Kind, Link
+from emberkeep_guest.addresses import MTU
+
+_LEAST_MTU: Final = 1280  # of IPv6
+
+
+@dataclass(frozen=True, slots=True)
+class VethLink:
+    """A pair; `name` is the host's end."""
+
+    name: str
+    give_back: Callable[[str], None]
+
+    def detach(self) -> None:
+        """Remove the pair, if it has not gone with its namespace already."""
+        with netlink() as devices:
+            devices.remove(self.name)
+        self.give_back(self.name)
+
+
+class Veth:
+    """Pairs between the host and its slots."""
+
+    kind: Kind = "veth"
+
+    def __init__(self, links: Links, host_netns_fd: int) -> None:
+        self._links = links
+        self._host = host_netns_fd
+        self._lock = threading.Lock()
+        self._in_use: set[str] = set()
+        self._next = 0
+
+    def attach(self, netns_fd: int) -> Link:
+        """Make the pair of a slot."""
+        number = self._taken()
+        name = self._links.name(number)
+        link = VethLink(name, self._given_back)
+        ends, mtu = self._links.ends(number), _mtu()
+
+        def work() -> None:
+            with netlink() as devices:
+                devices.veth(Pair(UP, name, self._host), mtu)
+                devices.up(UP, *ends.slot)
+                for one in ends.host:
+                    devices.default_route(UP, str(one.ip))
+
+        def at_home() -> None:
+            with netlink() as devices:
+                devices.up(name, *ends.host)
+            forwarding.open_link(name)
+
+        try:
+            namespace.inside(netns_fd, work)
+            at_home()
+        except BaseException:
+            with suppress(OSError):
+                link.detach()
+            raise
+        return link
+
+    def adopt(self, netns_fd: int) -> Link | None:
+        """Find the pair of a slot by its address."""
+
+        def work() -> list[IPv4Address | IPv6Address]:
+            with netlink() as devices:
+                return devices.addresses(UP)
+
+        for address in namespace.inside(netns_fd, work):
+            number = self._links.number(address)
+            if number is not None and _exists(self._links.name(number)):
+                name = self._links.name(number)
+                with self._lock:
+                    self._in_use.add(name)
+                return VethLink(name, self._given_back)
+        return None
+
+    def sweep(self) -> list[str]:
+        """Remove the pairs of this server that nobody has adopted; return their names."""
+        left = [name for name in _devices(self._links.devices) if name not in self._in_use]
+        with netlink() as devices:
+            for name in left:
+                devices.remove(name)
+        return left
+
+    def _taken(self) -> int:
+        with self._lock:
+            for step in range(self._links.count):
+                number = (self._next + step) % self._links.count
+                name = self._links.name(number)
+                if name not in self._in_use and not _exists(name):
+                    self._in_use.add(name)
+                    self._next = number + 1  # an address rests before it is used again
+                    return number
+        raise QuotaExceeded(
+            f"all {self._links.count} links to microVMs are in use",
+            hint="terminate microVMs that are not needed",
+        )
+
+    def _given_back(self, name: str) -> None:
+        with self._lock:
+            self._in_use.discard(name)
+
+
+def _exists(device: str) -> bool:
+    try:
+        socket.if_nametoindex(device)
+    except OSError:
+        return False
+    return True
+
+
+def _devices(begin: str) -> list[str]:
+    return [name for _, name in socket.if_nameindex() if name.startswith(begin)]
+
+
+def _mtu(net: Path = Path("/sys/class/net")) -> int:
+    """Return what fits through every device with a default route; the guest's own is larger."""
+    with netlink() as devices:
+        ways = set().union(*devices.ways_out().values())
+    found = [int((net / name / "mtu").read_text(encoding="ascii")) for name in ways]
+    return max(_LEAST_MTU, min([MTU, *found]))
