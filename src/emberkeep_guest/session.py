@@ -9,6 +9,7 @@ from collections import deque
 from typing import Final
 
 from emberkeep_guest.outbox import Outbox, Transport
+from emberkeep_guest.pace import Pace
 from emberkeep_guest.stream import SessionClosed, SessionError, Stream, StreamReset
 from emberkeep_guest.yamux import (
     ACK,
@@ -40,6 +41,8 @@ __all__ = [
 _LAST_NUMBER: Final = 2**32 - 1
 _IDLE_BURST: Final = 4096  # frames that ask for nothing useful: so many at once …
 _IDLE_RATE: Final = 1000.0  # … and so many per second are suffered
+_CRUMBS: Final = 64  # bytes of a frame, in the middle: with less, less is read at once,
+_FEW: Final = 4 * 1024  # so that no turn of the loop is long
 
 
 class TooManyStreams(SessionError):
@@ -49,8 +52,9 @@ class TooManyStreams(SessionError):
 class Session:
     """Many streams over one byte stream; the client opens them, the other end accepts them."""
 
-    def __init__(self, transport: Transport, *, client: bool) -> None:
+    def __init__(self, transport: Transport, *, client: bool, pace: Pace | None = None) -> None:
         self.closed = False
+        self._pace = pace
         self._transport = transport
         self._client = client
         self._outbox = Outbox(transport)
@@ -145,8 +149,9 @@ class Session:
             self._end()
 
     async def _receive(self) -> None:
-        decoder = self._decoder
-        while data := await self._transport.read(MOST):
+        decoder, most = self._decoder, MOST
+        while data := await self._transport.read(most):
+            begun = self._pace.clock() if self._pace else 0
             frames = decoder.feed(data)
             if decoder.broken and frames and frames[-1][0] == DATA:
                 frames.pop()  # half a frame of a host that is gone, filled up by the next one
@@ -156,6 +161,10 @@ class Session:
                 self._dispatch(frame)
             if decoder.broken:
                 raise SessionError(decoder.broken)
+            if self._pace:
+                most = _FEW if len(data) < _CRUMBS * len(frames) else MOST
+                if rest := self._pace.rest(begun):
+                    await asyncio.sleep(rest)
         self._decoder = Decoder()  # the other end is gone: half a frame is of no use to the next
 
     async def _choked(self) -> None:

@@ -113,6 +113,11 @@ class Stream:
             await self.write_eof()
         self.reset()
 
+    @property
+    def silent(self) -> bool:
+        """Whether it is open both ways and nothing has come that was not read."""
+        return not (self._inbox or self._ended or self._eof_sent or self._failure)
+
     # What the session tells the stream.
 
     def arrived(self, data: bytes) -> None:

@@ -14,6 +14,7 @@ from tests.bars import watching
 from tests.bars.knobs import Figures, number
 from tests.bars.servers import IMAGE, BarServer, Io, taken
 from tests.bars.watching import Awake
+from tests.vm.servers import eventually
 
 pytestmark = [pytest.mark.bars, pytest.mark.timeout(3600)]
 
@@ -82,7 +83,7 @@ class _Cycles:
         cost, devices = taken(folder), (folder / "devices.state").stat().st_size
         table = 16 * (len(delta.full) + len(delta.zero))
 
-        assert self.server.vmm_of(self.vm.id) == []
+        eventually(lambda: self.server.vmm_of(self.vm.id) == [])
         assert cost <= full * 4096 + table + devices + 64 * 1024
         assert io.written <= full * 4096 + table + devices + 4 * MIB
         assert io.read <= 4 * delta.pages * 4096 + 16 * MIB

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.errors import Invalid
 from emberkeep.domain.events import Event, Kind
 from emberkeep.domain.microvms import MicroVM, State
@@ -24,6 +25,15 @@ class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a client says."""
 
 
+class Allow(Request, frozen=True, kw_only=True):
+    """The only destinations that may be reached, as "CIDR[:PORT[-PORT]][/tcp|udp]"."""
+
+    allow: tuple[str, ...]
+
+
+Egress = Literal["internet", "none"] | Allow
+
+
 class Launch(Request, frozen=True, kw_only=True):
     """A microVM that shall exist."""
 
@@ -31,6 +41,13 @@ class Launch(Request, frozen=True, kw_only=True):
     name: str | None = None
     memory_mib: int | None = None
     vcpus: int | None = None
+    egress: Egress | None = None
+
+    def policy(self) -> EgressPolicy | None:
+        """Return what the microVM may reach; None if that is left to the server."""
+        if isinstance(self.egress, Allow):
+            return EgressPolicy.allowing(self.egress.allow)
+        return self.egress if self.egress is None else EgressPolicy(self.egress)
 
 
 class Listing(Request, frozen=True, kw_only=True):
@@ -129,6 +146,7 @@ class ExecBody(Request, frozen=True, kw_only=True):
     tty: Terminal | None = None
     stdin: bool = False
     timeout_s: Annotated[float, Meta(gt=0)] | None = None
+    window: Annotated[int, Meta(ge=65536, le=2**30)] | None = None
 
     def request(self) -> ExecRequest:
         """Return the same in the words of the domain."""
@@ -148,6 +166,7 @@ class Steering(Request, frozen=True, kw_only=True):
 
     signal: Signal | None = None
     resize: tuple[Side, Side] | None = None
+    taken: Count | None = None
 
 
 class MicroVMBody(Struct, frozen=True, kw_only=True):
@@ -162,6 +181,7 @@ class MicroVMBody(Struct, frozen=True, kw_only=True):
     vcpus: int
     created_at: float
     terminated_at: float | None
+    egress: Egress
     details: dict[str, Any] | UnsetType = UNSET
 
     @classmethod
@@ -177,6 +197,7 @@ class MicroVMBody(Struct, frozen=True, kw_only=True):
             vcpus=vm.size.vcpus,
             created_at=vm.created_at,
             terminated_at=vm.terminated_at,
+            egress=_egress(vm.egress),
             details=details,
         )
 
@@ -273,6 +294,12 @@ def parse_query(given: dict[str, str], kind: type[T]) -> T:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as wrong:
         raise Invalid(f"the parameters are wrong: {wrong}", hint="see docs/api.md") from wrong
+
+
+def _egress(policy: EgressPolicy) -> Egress:
+    if policy.kind == "allow":
+        return Allow(allow=tuple(map(str, policy.allowed)))
+    return policy.kind
 
 
 def signal_number(given: int | str) -> int:

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from emberkeep.api.errors import fault_of, refusal
-from emberkeep.api.wire import control
+from emberkeep.api.wire import BEARER, chosen, control
 from emberkeep.domain.errors import Denied
 from emberkeep.domain.ports import Credentials
 
@@ -30,7 +30,7 @@ class Guard:
         if _is_foreign(headers):
             refused = Denied("requests from other web sites are refused")
             await _refuse(refused, 403, scope, receive, send)
-        elif scope["path"] in OPEN or self._knows(headers):
+        elif scope["path"] in OPEN or self._knows(headers, scope):
             await self._app(scope, receive, send)
         else:
             refused = Denied(
@@ -40,9 +40,17 @@ class Guard:
             )
             await _refuse(refused, 401, scope, receive, send)
 
-    def _knows(self, headers: Headers) -> bool:
+    def _knows(self, headers: Headers, scope: Scope) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self._credentials.accepts(token.strip())
+        if scheme.lower() == "bearer":
+            return self._credentials.accepts(token.strip())
+        # a page cannot give a WebSocket any header but this
+        offered = (one.partition(BEARER) for one in scope.get("subprotocols", ()))
+        return any(
+            self._credentials.accepts(token)
+            for start, found, token in offered
+            if found and not start
+        )
 
 
 def _is_foreign(headers: Headers) -> bool:
@@ -59,6 +67,6 @@ async def _refuse(error: Denied, status: int, scope: Scope, receive: Receive, se
         await refusal(error, status=status)(scope, receive, send)
         return
     socket = WebSocket(scope, receive, send)
-    await socket.accept()
+    await socket.accept(subprotocol=chosen(socket))
     await socket.send_bytes(control({"error": fault_of(error)}))
     await socket.close(_POLICY_VIOLATION)

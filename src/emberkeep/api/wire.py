@@ -16,6 +16,8 @@ _ERROR: Final = 1011
 _DONE: Final = 1000
 _SERVER_RESTARTS: Final = 1012  # what uvicorn says when it is told to end
 _FIRST_WITHIN_S: Final = 30.0
+PROTOCOL: Final = "emberkeep.v1"  # the subprotocol that is chosen if a client offers any
+BEARER: Final = "emberkeep.bearer."  # offered by browsers beside it, with the key or session behind
 
 
 class Channel(IntEnum):
@@ -33,6 +35,11 @@ class ClientGone(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"the client is gone ({code})")
         self.server_ends = code == _SERVER_RESTARTS
+
+
+def chosen(socket: WebSocket) -> str | None:
+    """Return the subprotocol to answer with: browsers that offer some insist on one of them."""
+    return PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None
 
 
 def control(value: object) -> bytes:
@@ -86,7 +93,7 @@ class Wire:
 @asynccontextmanager
 async def conversation(socket: WebSocket) -> AsyncGenerator[Wire]:
     """Accept `socket` and lend it; what the block raises is told to the client."""
-    await socket.accept()
+    await socket.accept(subprotocol=chosen(socket))
     wire = Wire(socket)
     with suppress(ClientGone, WebSocketDisconnect, RuntimeError):  # then nobody listens
         try:

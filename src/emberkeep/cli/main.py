@@ -16,6 +16,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "down": "emberkeep.cli.server:down",
     "status": "emberkeep.cli.server:status",
     "env": "emberkeep.cli.server:env",
+    "console": "emberkeep.cli.console:console",
     "doctor": "emberkeep.cli.host:doctor",
     "setup": "emberkeep.cli.host:setup",
     "run": "emberkeep.cli.commands:run",

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,7 +67,16 @@ def status(*, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        print_facts({**facts, "limits": _gauges(facts["limits"])})
+        told = {"ready": _ready(facts.get("ready", [])), "limits": _gauges(facts["limits"])}
+        print_facts({**facts, **told})
+
+
+def _ready(kinds: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what is ready before anybody asks, for people."""
+    return {
+        f"{one['image']} {one['size']}": f"{one['waiting']} waiting, {one['warmed']} warmed"
+        for one in kinds
+    }
 
 
 def _gauges(limits: Mapping[str, Any]) -> dict[str, Any]:

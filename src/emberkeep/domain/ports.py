@@ -74,6 +74,10 @@ class ByteStream(Protocol):
     def reset(self) -> None:
         """Break it off, both ways. Idempotent."""
 
+    @property
+    def silent(self) -> bool:
+        """Whether it is open both ways and nothing has come that was not read."""
+
 
 class Exit(Protocol):
     """How a command ended."""

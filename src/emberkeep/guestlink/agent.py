@@ -27,6 +27,7 @@ from emberkeep.guestlink.replies import (
 )
 from emberkeep.guestlink.wire import reached
 from emberkeep_guest.messages import Identity
+from emberkeep_guest.pace import Pace
 from emberkeep_guest.session import Session, SessionError
 
 __all__ = ["Agent", "Identity"]
@@ -37,8 +38,11 @@ _GOODBYE_S: Final = 0.5
 class Agent(Files):
     """What may be asked of the agent while the session lasts; behind it, all is `AgentLost`."""
 
-    def __init__(self, session: Session, *, streams: int = STREAMS) -> None:
+    def __init__(
+        self, session: Session, *, streams: int = STREAMS, pace: Pace | None = None
+    ) -> None:
         super().__init__(Calls(session, streams))
+        self._pace = pace or Pace()
         self._session = session
         self._lost = asyncio.Event()
         self._why = "the microVM's port was closed"
@@ -54,8 +58,9 @@ class Agent(Files):
         does not end the block: see `wait_lost`.
         """
         async with reached(socket, deadline_s=deadline_s) as port:
-            session = Session(port, client=True)
-            agent = cls(session, streams=streams)
+            pace = Pace()
+            session = Session(port, client=True, pace=pace)
+            agent = cls(session, streams=streams, pace=pace)
             async with beside(agent._run()):
                 try:
                     yield agent
@@ -146,7 +151,7 @@ class Agent(Files):
     async def exec(self, request: ExecRequest) -> ExecSession:
         """Start a command in the workload's container; end with its `exit`, or with `abort`."""
         stream, started = await self._calls.start(Started, "exec", **execs.fields(request))
-        return ExecSession(stream, started.pid)
+        return ExecSession(stream, started.pid, self._pace)
 
     async def connect(self, port: int) -> Connection:
         """Connect to a port on the guest's loopback."""

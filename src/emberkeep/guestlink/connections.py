@@ -28,3 +28,8 @@ class Connection:
     def reset(self) -> None:
         """Break it off, both ways. Idempotent."""
         self._stream.reset()
+
+    @property
+    def silent(self) -> bool:
+        """Whether it is open both ways and nothing has come that was not read."""
+        return self._stream.silent

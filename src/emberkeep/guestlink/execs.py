@@ -9,15 +9,17 @@ import msgspec
 from emberkeep.domain.errors import GuestError
 from emberkeep.domain.requests import ExecRequest
 from emberkeep.guestlink.faults import translated
+from emberkeep.guestlink.frames import Frames
 from emberkeep.guestlink.replies import Ended, Exit, decode
 from emberkeep_guest.messages import (
     BEST_PAYLOAD,
     CONTROL,
+    PAYLOAD,
     STDIN,
     BadMessage,
     pack_frame,
-    receive_frame,
 )
+from emberkeep_guest.pace import Pace
 from emberkeep_guest.session import SessionClosed, SessionError, Stream, StreamReset
 
 _FAREWELL_S: Final = 1.0
@@ -39,10 +41,12 @@ def fields(request: ExecRequest) -> dict[str, Any]:
 class ExecSession:
     """A running command; iterating yields (2 stdout | 3 stderr, bytes) until `exit` is there."""
 
-    def __init__(self, stream: Stream, pid: int) -> None:
+    def __init__(self, stream: Stream, pid: int, pace: Pace) -> None:
         self.pid = pid
         self.exit: Exit | None = None
         self._stream = stream
+        self._pace = pace
+        self._frames = Frames()
         self._writers = 0
 
     def __aiter__(self) -> Self:
@@ -55,8 +59,6 @@ class ExecSession:
                 await self._leave()
             elif payload:
                 return kind, payload
-            else:
-                await asyncio.sleep(0)  # a guest that says nothing, often, must not hold the loop
         raise StopAsyncIteration
 
     async def write_stdin(self, data: bytes) -> None:
@@ -83,7 +85,7 @@ class ExecSession:
     async def _frame(self) -> tuple[int, bytes]:
         try:
             with translated("exec"):
-                frame = await receive_frame(self._stream) or (STDIN, b"")
+                frame = await self._next()
                 if frame[0] == STDIN:
                     raise BadMessage("the output ended without an exit")
                 if frame[0] == CONTROL:
@@ -92,6 +94,20 @@ class ExecSession:
         except GuestError:
             self._stream.reset()
             raise
+
+    async def _next(self) -> tuple[int, bytes]:
+        """Return what has come, frames of a kind joined, and let others have their turn."""
+        while True:
+            begun = self._pace.clock()
+            frame = self._frames.next()
+            await asyncio.sleep(self._pace.rest(begun))
+            if frame:
+                return frame
+            data = await self._stream.read(PAYLOAD)
+            if not data:
+                self._frames.must_be_empty()
+                return STDIN, b""
+            self._frames.feed(data)
 
     async def _leave(self) -> None:
         """End the stream without a reset, which could be taken for the wish to kill."""

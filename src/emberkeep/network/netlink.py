@@ -86,6 +86,11 @@ class Netlink:
         except (OSError, NetlinkError):
             return
 
+    def mtu(self, name: str) -> int:
+        """Return how many bytes a packet on a device may have."""
+        (link,) = self._ip.get_links(socket.if_nametoindex(name))
+        return int(link.get_attr("IFLA_MTU"))
+
     def addresses(self, name: str) -> list[IPv4Address | IPv6Address]:
         """Return the addresses of a device; none if there is no such device."""
         return [address.ip for device, address in self.interfaces() if device == name]

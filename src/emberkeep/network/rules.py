@@ -66,6 +66,7 @@ table inet {TABLE} {{
   chain forward {{
     type filter hook forward priority filter; policy drop;
     ct state invalid counter name refused drop
+    oifname "{UP}" tcp flags syn tcp option maxseg size set rt mtu
     iifname "{UP}" oifname "{TAP}" ct state established,related counter name received accept
     iifname "{TAP}" oifname "{UP}" ct state established,related counter name sent accept
     iifname "{TAP}" goto egress

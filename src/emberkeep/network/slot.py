@@ -77,7 +77,7 @@ class NetworkSlot:
 
 
 def bare() -> NetworkSlot:
-    """Make a slot that is a namespace with a tap and no more; `Unavailable` if that is forbidden."""
+    """Make a slot that is a namespace with a tap; raise `Unavailable` if that is forbidden."""
     try:
         netns, tap = namespace.in_new(_opened)
     except OSError as error:

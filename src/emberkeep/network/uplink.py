@@ -35,6 +35,9 @@ class Uplink(Protocol):
     def adopt(self, netns_fd: int) -> Link | None:
         """Find the uplink that an earlier server made (or make it anew); None if there is none."""
 
+    def sweep(self) -> list[str]:
+        """Remove those of an earlier server that were not adopted; return their names."""
+
 
 @dataclass(frozen=True, slots=True)
 class NoLink:
@@ -59,3 +62,7 @@ class NoUplink:
     def adopt(self, netns_fd: int) -> Link | None:  # noqa: ARG002  the shape of the port
         """Leave the slot as it is."""
         return NoLink()
+
+    def sweep(self) -> list[str]:
+        """There is nothing to remove."""
+        return []

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 from typing import Final
 
 from emberkeep.domain.errors import QuotaExceeded
@@ -128,9 +127,8 @@ def _devices(begin: str) -> list[str]:
     return [name for _, name in socket.if_nameindex() if name.startswith(begin)]
 
 
-def _mtu(net: Path = Path("/sys/class/net")) -> int:
+def _mtu() -> int:
     """Return what fits through every device with a default route; the guest's own is larger."""
     with netlink() as devices:
         ways = set().union(*devices.ways_out().values())
-    found = [int((net / name / "mtu").read_text(encoding="ascii")) for name in ways]
-    return max(_LEAST_MTU, min([MTU, *found]))
+        return max(_LEAST_MTU, min([MTU, *(devices.mtu(name) for name in ways)]))

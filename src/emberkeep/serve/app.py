@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final, Literal
@@ -16,6 +17,7 @@ from emberkeep.api import SERVER_OPTIONS, build_app
 from emberkeep.artifacts.artifacts import Artifacts
 from emberkeep.base import aio, proc
 from emberkeep.base.clock import HostClock
+from emberkeep.console import Console, Sessions
 from emberkeep.doctor import accelerator
 from emberkeep.domain.errors import Conflict, Unavailable
 from emberkeep.node.berths import Parts
@@ -59,9 +61,15 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             fate[:] = [microvms]
             server.should_exit = True
 
-        app = build_app(
-            node, keys, VERSION, default_memory_mib=settings.node.default_memory_mib, shutdown=end
+        sessions = Sessions(keys, time.monotonic)
+        api = build_app(
+            node,
+            sessions,
+            VERSION,
+            default_memory_mib=settings.node.default_memory_mib,
+            shutdown=end,
         )
+        app = Console(api, sessions, endpoint=settings.url)
         server = _Server(uvicorn.Config(app, **SERVER_OPTIONS), ready, node.end_follows)
         await server.serve(sockets=[listener])
         await node.close(microvms=fate[0])

@@ -98,6 +98,11 @@ class AsyncEmberkeep:
         """Return what the account, the host and one microVM may have, and what is in use."""
         return as_type(await self._http.call("GET", path_of("limits")), dict[str, Any])
 
+    async def console_url(self) -> str:
+        """Return where a browser is let into the console, once and within two minutes."""
+        answer = as_type(await self._http.call("POST", "/console/codes"), dict[str, Any])
+        return f"{self.endpoint}/console/#code={answer.get('code', '')}"
+
     async def shutdown(self, *, microvms: str = "suspend") -> None:
         """End the server; its microVMs are suspended, or terminated with microvms="terminate"."""
         await self._http.call("POST", path_of("shutdown"), body={"microvms": microvms})

@@ -173,7 +173,9 @@ async def test_too_much_at_once_is_refused(tmp_path):
         await asyncio.sleep(0.05)
         with pytest.raises(Throttled, match=str(STREAMS)):
             await agent.processes()
-        with pytest.raises(GuestError, match="in time"):  # it was asked: what the node needs goes on
+        with pytest.raises(
+            GuestError, match="in time"
+        ):  # it was asked: what the node needs goes on
             await agent.status(deadline_s=0.01)
         await agent._session.close()
 

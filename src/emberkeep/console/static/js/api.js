@@ -1,0 +1,98 @@
+// Requests to the server, with the session that lets us in.
+
+const KEPT = "emberkeep.session";
+
+/** What the server refused; `code` is a name to decide by. */
+export class Refusal extends Error {
+  constructor(status, { code = "", message = "", hint = "" } = {}) {
+    super(message || `the server answered ${status}`);
+    this.status = status;
+    this.code = code;
+    this.hint = hint;
+  }
+}
+
+let token = sessionStorage.getItem(KEPT);
+let onEnd = () => {};
+
+export const session = {
+  get there() { return token !== null; },
+  keep(given) {
+    token = given;
+    sessionStorage.setItem(KEPT, given);
+  },
+  forget() {
+    token = null;
+    sessionStorage.removeItem(KEPT);
+  },
+  /** Call `act` when the server does not know the session any more. */
+  ended(act) { onEnd = act; },
+};
+
+/** Begin a session with `{key}` or `{code}`. */
+export async function login(proof) {
+  const answer = await ask("/console/session", { method: "POST", body: proof, open: true });
+  session.keep(answer.token);
+}
+
+/** End the session, here and at the server. */
+export async function logout() {
+  try {
+    await ask("/console/session", { method: "DELETE", open: true });
+  } finally {
+    session.forget();
+  }
+}
+
+/** Ask for JSON; raise `Refusal` for what is no success. */
+export async function ask(path, { method = "GET", body, open = false, signal } = {}) {
+  const answer = await request(path, { method, body, signal });
+  if (answer.ok) return answer.status === 204 ? null : answer.json();
+  throw await refused(answer, open);
+}
+
+/** Ask for a stream; return its reader. */
+export async function stream(path, { signal, headers = {} } = {}) {
+  const answer = await request(path, { signal, headers });
+  if (!answer.ok) throw await refused(answer, false);
+  return answer.body.getReader();
+}
+
+/** Open a WebSocket; a page can give it no header, so the session is one of its subprotocols. */
+export function socket(path) {
+  const url = new URL(path, location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  const made = new WebSocket(url, ["emberkeep.v1", `emberkeep.bearer.${token}`]);
+  made.binaryType = "arraybuffer";
+  return made;
+}
+
+function request(path, { method, body, signal, headers = {} }) {
+  const all = { ...headers };
+  if (token !== null) all.Authorization = `Bearer ${token}`;
+  if (body !== undefined) all["Content-Type"] = "application/json";
+  return fetch(path, {
+    method,
+    signal,
+    headers: all,
+    body: body === undefined ? undefined : JSON.stringify(body),
+    credentials: "omit",
+    cache: "no-store",
+    redirect: "error",
+    referrerPolicy: "no-referrer",
+  });
+}
+
+async function refused(answer, open) {
+  let said = {};
+  try {
+    said = (await answer.json()).error ?? {};
+  } catch {
+    // not JSON: the status has to do
+  }
+  if (answer.status === 401 && !open) {
+    session.forget();
+    onEnd();
+  }
+  return new Refusal(answer.status, said);
+}

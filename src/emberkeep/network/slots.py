@@ -1,0 +1,212 @@
+"""The slots of one server: made ahead of time, taken by microVMs, found again, given back.
+
+A slot is used once. Giving it back is throwing it away: its namespace ends with everything that a
+guest has left in it (connections, counters, neighbours), and a new one takes its place.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from emberkeep.base import aio
+from emberkeep.domain.egress import EgressPolicy
+from emberkeep.domain.errors import EmberkeepError
+from emberkeep.network import namespace, nftables
+from emberkeep.network.outside import Outside, found
+from emberkeep.network.settings import NetworkSettings
+from emberkeep.network.slot import NetworkSlot, bare, enact, furnish, limit
+from emberkeep.network.uplink import NoLink
+
+_LOOK_S: Final = 30.0  # how often the host's own rules are looked at
+_AFTER_FAILURE_S: Final = 10.0
+_MADE_WITHIN_S: Final = 60.0
+_log = structlog.get_logger()
+
+
+class Slots:
+    """Slots by the microVM that has them; `keep` is the job that sees to their number."""
+
+    def __init__(
+        self, settings: NetworkSettings, instance: str, busy: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._settings = settings
+        self._instance = instance
+        self._busy = busy
+        self._outside: Outside | None = None
+        self._ready: list[NetworkSlot] = []
+        self._held: dict[str, NetworkSlot] = {}
+        self._leaving: list[NetworkSlot] = []
+        self._turn = asyncio.Lock()  # of who makes and clears away
+        self._news = asyncio.Event()
+        self._closed = False
+
+    @property
+    def outside(self) -> Outside:
+        """What the slots are joined to; known once `prepare` has been called."""
+        if self._outside is None:
+            raise RuntimeError("slots are not prepared")
+        return self._outside
+
+    async def prepare(self) -> None:
+        """Find out what this host allows; before anything is taken or adopted."""
+        self._outside = await aio.in_thread(found, self._settings, self._instance)
+        _log.info("network.uplink", kind=self.outside.uplink.kind, why=self.outside.why)
+
+    async def begin(self) -> None:
+        """Bring the host's rules to what was adopted, and remove what was not."""
+        rules = self.outside.rules
+        if rules is not None:
+            await aio.in_thread(rules.begin, self._names())
+        left = await aio.in_thread(self.outside.uplink.sweep)
+        if left:
+            _log.info("network.swept", devices=left)
+
+    async def take(self, owner: str, policy: EgressPolicy | None = None) -> NetworkSlot:
+        """Give `owner` a slot with `policy` (the default one) in force."""
+        wanted = policy or self._settings.egress
+        try:
+            if self._ready:
+                self._held[owner] = self._ready.pop()
+                self._news.set()
+                await self.enact(owner, wanted)
+            else:
+                await aio.finish(self._made_for(owner, wanted), within=_MADE_WITHIN_S)
+        except BaseException:
+            self.give_back(owner)
+            raise
+        return self._held[owner]
+
+    async def enact(self, owner: str, policy: EgressPolicy) -> None:
+        """Put `policy` in force for an owner whose guest does not run yet."""
+        slot = self._held.get(owner)
+        if slot is not None and slot.policy not in (None, policy):
+            await aio.in_thread(self._changed, slot, policy)
+
+    def give_back(self, owner: str) -> None:
+        """Take a slot back whose VMM is gone; the host forgets it soon. Idempotent."""
+        slot = self._held.pop(owner, None)
+        if slot is not None:
+            slot.close()
+            self._leaving.append(slot)
+            self._news.set()
+
+    async def adopt(self, owner: str, pid: int, policy: EgressPolicy) -> None:
+        """Find the slot of a VMM that an earlier server started."""
+        self._held[owner] = await aio.in_thread(self._found, pid, policy)
+
+    async def facts(self, owner: str) -> Mapping[str, object]:
+        """Describe the slot of a microVM, with what has passed through it."""
+        slot = self._held.get(owner)
+        if slot is None:
+            return {}
+        passed: Mapping[str, tuple[int, int]] = {}
+        if slot.policy is not None:
+            with suppress(EmberkeepError, OSError):  # it may be going just now
+                passed = await aio.in_thread(namespace.inside, slot.netns_fd, nftables.counters)
+        counted = {
+            name: {"packets": packets, "bytes": octets}
+            for name, (packets, octets) in passed.items()
+        }
+        return {"uplink": self.outside.uplink.kind, "device": slot.link.name, **counted}
+
+    def counts(self) -> dict[str, int]:
+        """Say how many are ready and how many in use."""
+        return {"ready": len(self._ready), "held": len(self._held), "leaving": len(self._leaving)}
+
+    async def keep(self) -> None:
+        """Make slots while no verb is under way, clear away those given back, look at the host."""
+        looked = 0.0
+        while not self._closed:
+            try:
+                async with self._turn:
+                    await self._cleared()
+                    await self._filled()
+                now = asyncio.get_running_loop().time()
+                if now - looked >= _LOOK_S and self.outside.rules is not None:
+                    looked = now
+                    await aio.in_thread(self.outside.rules.look)
+            except (EmberkeepError, OSError) as error:
+                _log.warning("network.slots", why=str(error))
+                await asyncio.sleep(_AFTER_FAILURE_S)
+                continue
+            await aio.waited(self._news, _LOOK_S)
+            self._news.clear()
+
+    def look(self) -> None:
+        """Look at the numbers soon: something has changed."""
+        self._news.set()
+
+    async def close(self) -> None:
+        """Let go of everything; slots whose VMMs run on stay as they are."""
+        self._closed = True
+        self._news.set()
+        for slot in self._held.values():
+            slot.close()
+        async with self._turn:
+            for slot in self._ready:
+                slot.close()
+                self._leaving.append(slot)
+            self._ready.clear()
+            await self._cleared()
+        if self.outside.rules is not None and not self._held:
+            await aio.in_thread(self.outside.rules.end)
+        self._held.clear()
+
+    async def _filled(self) -> None:
+        while not self._closed and not self._busy() and len(self._ready) < self._settings.slots:
+            self._ready.append(await aio.in_thread(self._made, self._settings.egress))
+
+    async def _made_for(self, owner: str, policy: EgressPolicy) -> None:
+        self._held[owner] = await aio.in_thread(self._made, policy)
+
+    async def _cleared(self) -> None:
+        gone, self._leaving = self._leaving, []
+        if gone:
+            await aio.in_thread(self._disposed, gone)
+
+    def _names(self) -> dict[str, EgressPolicy]:
+        return {
+            slot.link.name: slot.policy
+            for slot in self._held.values()
+            if slot.link.name and slot.policy is not None
+        }
+
+    def _made(self, policy: EgressPolicy) -> NetworkSlot:
+        """Make a slot; what it can reach is decided before it has a way out."""
+        outside = self.outside
+        slot = bare()
+        try:
+            if outside.filtered:
+                furnish(slot, policy, outside.bounds)
+                slot.link = outside.uplink.attach(slot.netns_fd)
+                limit(slot, self._settings.bandwidth_mbit)
+                if outside.rules is not None:
+                    outside.rules.allow(slot.link.name, policy)
+        except BaseException:
+            slot.close()
+            self._disposed([slot])
+            raise
+        return slot
+
+    def _changed(self, slot: NetworkSlot, policy: EgressPolicy) -> None:
+        enact(slot, policy, self.outside.bounds)
+        if self.outside.rules is not None and slot.link.name:
+            self.outside.rules.allow(slot.link.name, policy)
+
+    def _found(self, pid: int, policy: EgressPolicy) -> NetworkSlot:
+        netns = namespace.of_process(pid)
+        link = self.outside.uplink.adopt(netns)
+        if link is None:
+            _log.warning("network.no_uplink_found", pid=pid)
+        return NetworkSlot(netns_fd=netns, tap_fd=-1, link=link or NoLink(), policy=policy)
+
+    def _disposed(self, slots: list[NetworkSlot]) -> None:
+        """Remove what the host holds for slots that are closed."""
+        for slot in slots:
+            slot.link.detach()
+        names = [slot.link.name for slot in slots if slot.link.name]
+        if self.outside.rules is not None and names:
+            self.outside.rules.forget(names)

@@ -1,0 +1,147 @@
+"""HTTP/1.1 behind: a connection to an application, for one request after the other."""
+
+from collections.abc import Callable
+from typing import Final
+
+import h11
+
+from emberkeep.domain.ports import ByteStream
+from emberkeep.proxy.headers import ResponseHead
+from emberkeep.proxy.ports import Broken, Duplex
+from emberkeep.proxy.refusals import Headers
+
+_HEAD: Final = 256 * 1024  # bytes of an answer's header
+_EMPTY: Final = frozenset({204, 304})
+
+
+class Http1Application:
+    """`ports.Application` over HTTP/1.1; `back` is called with it when it can serve again."""
+
+    def __init__(self, stream: ByteStream, back: "Callable[[Http1Application], None]") -> None:
+        self.trailers: Headers = []
+        self.served = 0  # requests, answered wholly
+        self.heard = False  # anything of the answer to this request
+        self.idle_since = 0.0
+        self._stream = stream
+        self._back = back
+        self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD)
+        self._method = b""
+
+    @property
+    def silent(self) -> bool:
+        """Whether an idle connection is still good: nothing came, not even its end."""
+        return self._stream.silent
+
+    async def request(self, method: bytes, path: bytes, headers: Headers, *, body: bool) -> None:
+        """Send the header of a request; without `body` it is complete."""
+        self.heard = False
+        self.trailers = []
+        self._method = method
+        try:
+            event = h11.Request(method=method, target=path, headers=headers)
+            sent = self._connection.send(event) or b""
+            if not body:
+                sent += self._connection.send(h11.EndOfMessage()) or b""
+        except h11.LocalProtocolError as wrong:
+            raise Unsendable from wrong
+        await self._stream.write(sent)
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the request's body, as fast as the application takes it."""
+        try:
+            parts = self._connection.send_with_data_passthrough(h11.Data(data=data)) or []
+        except h11.LocalProtocolError as wrong:
+            raise Broken from wrong
+        for part in parts:
+            await self._stream.write(part)
+
+    async def finish(self, trailers: Headers) -> None:
+        """End the request."""
+        try:
+            event = h11.EndOfMessage(headers=trailers)
+            sent = self._connection.send(event) or b""
+        except h11.LocalProtocolError as wrong:
+            raise Broken from wrong
+        if sent:
+            await self._stream.write(sent)
+
+    async def response(self) -> ResponseHead:
+        """Wait for the next header: 1xx, or the answer's."""
+        event = await self._event()
+        if isinstance(event, h11.InformationalResponse):
+            return ResponseHead(status=event.status_code, headers=list(event.headers.raw_items()))
+        if isinstance(event, h11.Response):
+            return ResponseHead(
+                status=event.status_code,
+                headers=list(event.headers.raw_items()),
+                reason=event.reason,
+            )
+        raise Broken("no answer")
+
+    async def read(self) -> bytes:
+        """Return a piece of the answer's body, b"" at its end."""
+        while True:
+            event = await self._event()
+            if isinstance(event, h11.Data):
+                if event.data:
+                    return bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                self.trailers = list(event.headers.raw_items())
+                return b""
+            else:
+                raise Broken("an answer that does not end")
+
+    def switched(self) -> Duplex:
+        """Return the stream of bytes that a 101 has begun."""
+        return _Behind(self._stream, bytes(self._connection.trailing_data[0]))
+
+    def release(self) -> None:
+        """Let go: what can serve another request is kept, all else is broken off. Idempotent."""
+        done = h11.DONE
+        if self._connection.our_state is done and self._connection.their_state is done:
+            self._connection.start_next_cycle()
+            self.served += 1
+            self._back(self)
+        elif self._connection.our_state is not h11.IDLE or not self.served:
+            self.close()
+
+    def close(self) -> None:
+        """Break it off. Idempotent."""
+        self._stream.reset()
+
+    async def _event(self) -> object:
+        while True:
+            try:
+                event = self._connection.next_event()
+            except h11.RemoteProtocolError as wrong:
+                raise Broken(str(wrong)) from wrong
+            if event is not h11.NEED_DATA:
+                return event
+            data = await self._stream.read()
+            self.heard = self.heard or bool(data)
+            self._connection.receive_data(data)
+
+
+class Unsendable(Exception):
+    """A request that cannot be said in HTTP/1.1."""
+
+
+class _Behind:
+    """The bytes behind a 101: those that came with it, then the rest."""
+
+    def __init__(self, stream: ByteStream, first: bytes) -> None:
+        self._stream = stream
+        self._first = first
+
+    async def read(self, most: int = 65536) -> bytes:
+        """Return some bytes, or none at the end."""
+        first, self._first = self._first, b""
+        return first or await self._stream.read(most)
+
+    async def write(self, data: bytes) -> None:
+        """Send all of `data`, as fast as the application takes it."""
+        await self._stream.write(data)
+
+    async def write_eof(self) -> None:
+        """Say that nothing more comes."""
+        await self._stream.write_eof()

@@ -1,0 +1,126 @@
+"""What is counted for each microVM: connections, requests, their rate, the last byte."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from emberkeep.base.clock import Clock
+from emberkeep.proxy.refusals import TOO_MANY
+from emberkeep.proxy.settings import EndpointSettings
+from emberkeep.proxy.wire import Wire
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Requests that may still come now; as many again come with each second."""
+
+    rate: float
+    left: float
+    at: float
+
+    def take(self, now: float) -> bool:
+        """Say whether one more may come, and count it."""
+        if not self.rate:
+            return True
+        self.left = min(self.rate, self.left + (now - self.at) * self.rate)
+        self.at = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
+class Door:
+    """The counts of one microVM."""
+
+    def __init__(self, microvm_id: str, settings: EndpointSettings, clock: Clock) -> None:
+        self.microvm_id = microvm_id
+        self.connections = 0
+        self.requests = 0
+        self.last_ns = 0  # wall time of the last byte in either direction; 0: none yet
+        self._settings = settings
+        self._clock = clock
+        rate = settings.requests_per_s
+        self._bucket = Bucket(rate, max(rate, 1.0), self._now())
+
+    def touch(self) -> None:
+        """Note that bytes have crossed."""
+        self.last_ns = self._clock.wall_ns()
+
+    @contextmanager
+    def connected(self) -> Iterator[bool]:
+        """Count a connection; say whether it is within the limit."""
+        self.connections += 1
+        try:
+            yield self.connections <= self._settings.connections
+        finally:
+            self.connections -= 1
+
+    @contextmanager
+    def requested(self) -> Iterator[None]:
+        """Count a request; raise the `Refusal` of one too many."""
+        if self.requests >= self._settings.requests_at_once or not self._bucket.take(self._now()):
+            raise TOO_MANY
+        self.requests += 1
+        try:
+            yield
+        finally:
+            self.requests -= 1
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is here."""
+        return not self.connections and not self.requests
+
+    def _now(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
+
+
+class Doors:
+    """The doors there are."""
+
+    def __init__(self, settings: EndpointSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._doors: dict[str, Door] = {}
+
+    def of(self, microvm_id: str) -> Door:
+        """Return the door of a microVM."""
+        door = self._doors.get(microvm_id)
+        if door is None:
+            door = self._doors[microvm_id] = Door(microvm_id, self._settings, self._clock)
+        return door
+
+    def all(self) -> list[Door]:
+        """Return every door."""
+        return list(self._doors.values())
+
+    def forget(self, microvm_id: str) -> None:
+        """Drop the counts of a microVM that is no longer live."""
+        self._doors.pop(microvm_id, None)
+
+
+class Visit:
+    """A connection, and the doors it has come to: one, or with names below a domain several."""
+
+    def __init__(self, wire: Wire, doors: Doors, held: ExitStack) -> None:
+        self.address = wire.address
+        self._wire = wire
+        self._doors = doors
+        self._held = held
+        self._at: dict[str, Door] = {}
+
+    def at(self, microvm_id: str) -> Door:
+        """Return the door of a microVM that may be entered; raise `TOO_MANY` at its limit.
+
+        From here on the connection's bytes are activity of that microVM.
+        """
+        door = self._at.get(microvm_id)
+        if door is None:
+            door = self._doors.of(microvm_id)
+            if not self._held.enter_context(door.connected()):
+                raise TOO_MANY
+            self._at[microvm_id] = door
+        self._wire.touched = door.touch
+        door.touch()
+        return door

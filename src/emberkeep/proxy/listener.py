@@ -1,0 +1,52 @@
+"""The socket that endpoints are reached at: all of the loopback network, and nothing else."""
+
+import socket
+from typing import Final
+
+from emberkeep.domain.errors import Conflict, Invalid, Unavailable
+from emberkeep.proxy.settings import EndpointSettings
+
+_BACKLOG: Final = 1024
+_LOOPBACK: Final = b"lo\0"
+
+
+def listening(settings: EndpointSettings) -> socket.socket:
+    """Bind; raise `Conflict` if the port is taken, `Unavailable` where the system forbids it.
+
+    By default the wildcard address is bound to the loopback device: one socket answers on every
+    address of 127/8, and no packet from a network can reach it (docs/adr/0005).
+    """
+    if settings.listen is None:
+        return _bound(("0.0.0.0", settings.port), device=True)  # noqa: S104  of `lo` alone
+    if settings.domain is None:
+        raise Invalid(
+            "endpoints.listen needs endpoints.domain",
+            hint="without a domain the address is what names a microVM",
+        )
+    host, _, port = settings.listen.rpartition(":")
+    return _bound((host.removeprefix("[").removesuffix("]"), int(port)), device=False)
+
+
+def _bound(address: tuple[str, int], *, device: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if device:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _LOOPBACK)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except PermissionError as error:
+        listener.close()
+        raise Unavailable(
+            f"endpoints: cannot listen on port {address[1]}: {error.strerror}",
+            hint="choose a port above 1023, or endpoints.enabled = false",
+        ) from error
+    except OSError as error:
+        listener.close()
+        raise Conflict(
+            f"endpoints: cannot listen on port {address[1]}: {error.strerror}",
+            hint="is another Emberkeep there? choose another port: endpoints.port",
+        ) from error
+    return listener

@@ -1,0 +1,125 @@
+"""The proxy as a whole: connections come in at one socket and are served until it closes."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from emberkeep.base.clock import Clock
+from emberkeep.proxy import authority as authorities
+from emberkeep.proxy import keys, listener
+from emberkeep.proxy.certificates import Certificates
+from emberkeep.proxy.doors import Doors, Visit
+from emberkeep.proxy.guests import Guests
+from emberkeep.proxy.http1 import converse
+from emberkeep.proxy.ports import ClientGone, Exchange, Microvms
+from emberkeep.proxy.relay import Cut
+from emberkeep.proxy.service import Found, Service
+from emberkeep.proxy.settings import EndpointSettings
+from emberkeep.proxy.wire import Wire
+
+PROTOCOLS: Final = ("http/1.1",)  # by ALPN, the best first: only what works
+_DAY_S: Final = 86400.0
+_TIDY_S: Final = 5.0
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyParts:
+    """What a proxy is made of."""
+
+    microvms: Microvms
+    settings: EndpointSettings
+    data: Path
+    clock: Clock
+
+
+class Proxy:
+    """Serves the endpoints of all microVMs."""
+
+    def __init__(
+        self, made_of: ProxyParts, tasks: asyncio.TaskGroup, authority: authorities.Authority
+    ) -> None:
+        settings, clock = made_of.settings, made_of.clock
+        self.authority = authority
+        self.doors = Doors(settings, clock)
+        self.mint = keys.opened(made_of.data, rotation_s=settings.rotation_days * _DAY_S)
+        self.found = Found(made_of.microvms, settings)
+        self.port = settings.port
+        self._settings = settings
+        self._microvms = made_of.microvms
+        self._tasks = tasks
+        self._certificates = Certificates(authority, settings, clock, PROTOCOLS)
+        self._guests = Guests(made_of.microvms, settings, tasks)
+        self._service = Service(
+            made_of.microvms, self.found, self._guests, mint=self.mint, clock=clock
+        )
+        self._connections: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, made_of: ProxyParts, sockets: Sequence[socket.socket] | None = None
+    ) -> AsyncGenerator["Proxy"]:
+        """Serve for the length of the block; connections are closed at its end."""
+        settings = made_of.settings
+        authority = authorities.opened(made_of.data, domain=settings.domain, clock=made_of.clock)
+        bound = list(sockets) if sockets is not None else [listener.listening(settings)]
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as tasks:
+            proxy = cls(made_of, tasks, authority)
+            proxy.port = bound[0].getsockname()[1]
+            servers = [await loop.create_server(proxy._wire, sock=one) for one in bound]
+            keeper = tasks.create_task(proxy._tidied())
+            _log.info("endpoints.up", port=proxy.port, domain=settings.domain)
+            try:
+                yield proxy
+            finally:
+                keeper.cancel()
+                for server in servers:
+                    server.close()
+                for connection in list(proxy._connections):
+                    connection.cancel()
+
+    def _wire(self) -> Wire:
+        return Wire(self._arrived)
+
+    def _arrived(self, wire: Wire) -> None:
+        task = self._tasks.create_task(self._connection(wire))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        wire.gone = task.cancel  # type: ignore[assignment]  # what it returns is of no use
+
+    async def _connection(self, wire: Wire) -> None:
+        """Serve one connection; a client that goes cancels this, and with it what it asked for."""
+        with ExitStack() as held:
+            try:
+                visit = Visit(wire, self.doors, held)
+                async with asyncio.timeout(self._settings.handshake_s):
+                    await wire.secure(self._certificates.context(visit.address))
+
+                async def serve(exchange: Exchange) -> None:
+                    await self._service.serve(exchange, visit)
+
+                await converse(wire, serve, self._settings)
+            except Cut:
+                wire.abort()
+            except (ClientGone, TimeoutError):
+                pass
+            except Exception:  # noqa: BLE001  one connection must not end the others
+                _log.exception("endpoint.connection_failed")
+            finally:
+                wire.close()
+
+    async def _tidied(self) -> None:
+        while True:
+            await asyncio.sleep(_TIDY_S)
+            self._guests.tidy()
+            for door in self.doors.all():
+                if door.idle and self._microvms.peek(door.microvm_id) is None:
+                    self.doors.forget(door.microvm_id)

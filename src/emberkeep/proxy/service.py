@@ -1,0 +1,157 @@
+"""A request from its header to the end of its answer, whichever version of HTTP it came in."""
+
+import uuid
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from emberkeep.base.clock import Clock
+from emberkeep.domain.errors import EmberkeepError, NotFound
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.proxy import headers as rules
+from emberkeep.proxy.app1 import Unsendable
+from emberkeep.proxy.doors import Visit
+from emberkeep.proxy.guests import Guests
+from emberkeep.proxy.ports import Application, Broken, ClientGone, Exchange, Microvms
+from emberkeep.proxy.refusals import (
+    BAD_REQUEST,
+    FAILED,
+    INTERNAL,
+    NO_ANSWER,
+    Refusal,
+)
+from emberkeep.proxy.relay import Cut, relay
+from emberkeep.proxy.routing import Target, Wanted, admitted, names, wanted
+from emberkeep.proxy.settings import EndpointSettings
+from emberkeep.proxy.tokens import Mint
+
+_REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
+_TRIES: Final = 3
+_log = structlog.get_logger()
+
+
+class Found:
+    """The microVM that a connection has reached: by its address, or by the name in a request."""
+
+    def __init__(self, microvms: Microvms, settings: EndpointSettings) -> None:
+        self._microvms = microvms
+        self._domain = settings.domain
+        self._ids: dict[str, str] = {}  # of microVMs, by address or label
+
+    def name(self, vm: MicroVM) -> str:
+        """Return the host name, or address, at which `vm` answers."""
+        if vm.endpoint is None:
+            return ""
+        return f"{vm.endpoint.label}.{self._domain}" if self._domain else vm.endpoint.address
+
+    async def at(self, key: str) -> MicroVM | None:
+        """Return the live microVM at a host name or an address."""
+        vm = self._microvms.peek(self._ids.get(key, ""))
+        if vm is None or self.name(vm) != key:
+            self._ids = {self.name(one): one.id for one in await self._microvms.list()}
+            vm = self._microvms.peek(self._ids.get(key, ""))
+        return vm
+
+    def meant(self, address: str, host: bytes) -> str:
+        """Return what names the microVM of a request."""
+        return host.decode("latin-1").partition(":")[0].lower() if self._domain else address
+
+
+class Service:
+    """Serves requests that reached `address`."""
+
+    def __init__(
+        self, microvms: Microvms, found: Found, guests: Guests, *, mint: Mint, clock: Clock
+    ) -> None:
+        self._microvms = microvms
+        self._found = found
+        self._guests = guests
+        self._mint = mint
+        self._clock = clock
+
+    async def serve(self, exchange: Exchange, visit: Visit) -> None:
+        """Answer one request: by the application, or by a refusal. Raises `ClientGone`, `Cut`."""
+        request_id = str(uuid.uuid4()).encode()
+        try:
+            asked = wanted(exchange.head.headers)
+            name = self._found.meant(visit.address, exchange.head.host)
+            vm = await self._admitted(exchange, asked, name)
+            with visit.at(vm.id).requested():
+                await self._passed(exchange, asked, vm, request_id)
+        except Refusal as refusal:
+            await exchange.refuse(refusal, request_id)
+        except (ClientGone, Cut):
+            raise
+        except Exception as error:  # noqa: BLE001  the boundary of the data plane
+            _log.error("endpoint.failed", request=request_id.decode(), exc_info=error)
+            await exchange.refuse(INTERNAL, request_id)
+
+    async def _admitted(self, exchange: Exchange, asked: Wanted, name: str) -> MicroVM:
+        vm = await self._found.at(name)
+        right = vm is not None and names(exchange.head.host, name)
+        ingress = vm.endpoint.ingress if vm is not None and vm.endpoint else None
+        target = Target(
+            microvm_id=vm.id if vm is not None and right else None,
+            public_ports=ingress.public_ports if ingress else (),
+        )
+        try:
+            admitted(asked, target, self._mint.read, now=self._clock.wall_ns() / 1e9)
+        except Refusal:
+            if vm is None and await self._ended_here(asked, name):
+                raise NO_ANSWER from None
+            raise
+        if vm is None:
+            raise FAILED
+        self._not_for_the_shell(asked)
+        return vm
+
+    def _not_for_the_shell(self, asked: Wanted) -> None:
+        grant = self._mint.read(asked.token) if asked.token else None
+        if grant is not None and grant.shell:
+            raise NO_ANSWER  # until there is a shell here (spec §7.6, §7.8)
+
+    async def _ended_here(self, asked: Wanted, name: str) -> bool:
+        """Say whether a valid token is for a microVM that has answered here until it ended."""
+        grant = self._mint.read(asked.token) if asked.token else None
+        if grant is None or grant.expires_at <= self._clock.wall_ns() / 1e9:
+            return False
+        with suppress(NotFound):
+            vm = await self._microvms.show(grant.microvm_id)
+            return vm.state is State.TERMINATED and self._found.name(vm) == name
+        return False
+
+    async def _passed(
+        self, exchange: Exchange, asked: Wanted, vm: MicroVM, request_id: bytes
+    ) -> None:
+        head = exchange.head
+        sent = rules.to_application(
+            head, asked, host=self._authority(exchange, vm), request_id=request_id
+        )
+        for left in reversed(range(_TRIES)):
+            application = await self._guests.application(vm.id, asked.port)
+            try:
+                await application.request(head.method, head.path, sent, body=head.has_body)
+                await relay(exchange, application, wanted=asked, request_id=request_id)
+            except (Broken, EmberkeepError):
+                if left and self._repeatable(exchange, application):
+                    continue
+                self._guests.forget(vm.id, asked.port)
+                raise NO_ANSWER from None
+            except Unsendable:
+                raise BAD_REQUEST from None
+            else:
+                return
+            finally:
+                application.release()
+
+    @staticmethod
+    def _repeatable(exchange: Exchange, application: Application) -> bool:
+        """Say whether nothing can have come of a request that found no answer."""
+        head = exchange.head
+        return head.method in _REPEATABLE and not head.has_body and not application.heard
+
+    def _authority(self, exchange: Exchange, vm: MicroVM) -> str:
+        """Return the Host for the application: the endpoint, with the port the client has used."""
+        _, colon, port = exchange.head.host.decode("latin-1").partition(":")
+        return self._found.name(vm) + colon + port

@@ -1,0 +1,28 @@
+"""What configuration may say about the endpoints of microVMs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSettings:
+    """Section `[endpoints]`."""
+
+    enabled: bool = True
+    port: Annotated[int, Meta(ge=0, le=65535)] = 9743  # on every address of 127/8; 0: any free one
+    listen: Annotated[str, Meta(pattern=r"^.+:\d{1,5}$")] | None = None  # instead, for a domain
+    domain: Annotated[str, Meta(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")] | None = None
+    certificate: Path | None = None  # PEM with its chain, for *.domain
+    key: Path | None = None
+    connections: Annotated[int, Meta(ge=1)] = 512  # of clients, per microVM
+    requests_at_once: Annotated[int, Meta(ge=1, le=240)] = 200  # per microVM
+    requests_per_s: Annotated[float, Meta(ge=0)] = 0  # per microVM; 0: no limit
+    head_bytes: Annotated[int, Meta(ge=4096, le=1 << 20)] = 65536  # of a request's header
+    handshake_s: Annotated[float, Meta(gt=0)] = 10  # for TLS
+    head_s: Annotated[float, Meta(gt=0)] = 30  # for a header, once it has begun
+    keep_alive_s: Annotated[float, Meta(gt=0)] = 300  # between requests of a connection
+    wake_s: Annotated[float, Meta(gt=0)] = 120  # that a request waits for a resume
+    rotation_days: Annotated[float, Meta(gt=0)] = 7  # of the keys of tokens
