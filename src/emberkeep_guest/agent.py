@@ -10,6 +10,7 @@ from emberkeep_guest.console import Console
 from emberkeep_guest.container import Workload
 from emberkeep_guest.disk import Disk
 from emberkeep_guest.enter import Place
+from emberkeep_guest.entropy import Entropy
 from emberkeep_guest.errors import OperationFailed
 from emberkeep_guest.fdio import Discard
 from emberkeep_guest.freezer import Freezer
@@ -36,6 +37,7 @@ class Agent:
         self.workload = workload
         self.freezer = freezer
         self.disk = Disk(places.disk)
+        self.entropy = Entropy()
         self.reaper = reaper
         self.console = console
         self.clock = clock

@@ -9,10 +9,11 @@ import os
 import resource
 from typing import Any, Final
 
-from emberkeep_guest import fdio, identity, oci, users
+from emberkeep_guest import fdio, oci, users
 from emberkeep_guest.capabilities import beyond, bound
 from emberkeep_guest.console import Console
 from emberkeep_guest.enter import Place
+from emberkeep_guest.identity import OwnFiles
 from emberkeep_guest.oci import Bounds, Main
 from emberkeep_guest.places import Places
 from emberkeep_guest.reaper import Reaper
@@ -36,9 +37,10 @@ class NotStarted(Exception):
 class Workload:
     """The container, from its start on."""
 
-    def __init__(self, pid: int, place: Place, main: Main) -> None:
+    def __init__(self, pid: int, place: Place, main: Main, own: OwnFiles) -> None:
         self.pid = pid  # as the agent sees it
         self.place = place
+        self.own = own
         self.user = main.user
         self.cwd = main.cwd
         self.env = main.env
@@ -57,7 +59,7 @@ async def start(places: Places, reaper: Reaper, console: Console) -> Workload:
     root = os.open(places.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     login = users.login(root, main.user)
     os.close(root)
-    identity.prepare(places.own)
+    own = OwnFiles(places.own)
     config = oci.configuration(
         main, login, root=places.root, own=places.own, init=places.init,
         bounds=_bounds(_enable_controllers(places.cgroups)),
@@ -67,7 +69,7 @@ async def start(places: Places, reaper: Reaper, console: Console) -> Workload:
     pid = await _run(places, reaper, console, login)
     pidfd = os.pidfd_open(pid)
     cgroup = os.open(places.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    workload = Workload(pid, _place(pid, pidfd, main.mask, cgroup), main)
+    workload = Workload(pid, _place(pid, pidfd, main.mask, cgroup), main, own)
     reaper.watch(pid, workload.has_ended)
     return workload
 

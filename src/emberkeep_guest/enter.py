@@ -32,20 +32,30 @@ class Place:
         self.mask = mask  # its capabilities
         self.cgroup = cgroup  # its directory
         self.surplus = capabilities.beyond(mask)
+        self.child_ids = libc.ChildIds()
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
-    def fork(self, child: Callable[[], object], *, inside: bool) -> int:
-        """Run `child` in a new process, with `inside` one of the container's PID namespace."""
+    def close(self) -> None:
+        """Close what stands for the container."""
+        for fd in (self.pidfd, self.pid_namespace, self.root, self.cgroup, self._own_pid_namespace):
+            os.close(fd)
+
+    def fork(self, child: Callable[[], object], *, inside: bool) -> tuple[int, int]:
+        """Run `child` in a new process, with `inside` one of the container's PID namespace.
+
+        Return its pid, and the place of `child_ids` where it leaves its own.
+        """
+        number = self.child_ids.place()
         if inside:
             libc.setns(self.pid_namespace, libc.CLONE_NEWPID)
         try:
-            pid = libc.fork_into(self.cgroup)
+            pid = libc.fork_into(self.cgroup, self.child_ids.address(number))
             if pid == 0:
                 _run(child)
         finally:
             if inside:
                 libc.setns(self._own_pid_namespace, libc.CLONE_NEWPID)
-        return pid
+        return pid, number
 
 
 class Command:

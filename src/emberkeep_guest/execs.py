@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from emberkeep_guest import fdio, terminal, users
 from emberkeep_guest.agent import Agent, Call
-from emberkeep_guest.enter import Command
+from emberkeep_guest.enter import Command, Place
 from emberkeep_guest.errors import OperationFailed, os_failure
 from emberkeep_guest.messages import (
     BEST_PAYLOAD,
@@ -33,8 +33,13 @@ _GLANCE: Final = 0.5  # how often a blocked input looks whether its client is st
 
 
 async def execute(agent: Agent, call: Call) -> None:
-    """Run a command to its end, or to the end of whoever asked for it."""
-    process = await launch(agent, call.request)
+    """Run a command in the container to its end, or to the end of whoever asked for it."""
+    await execute_in(agent.entrance(), agent, call)
+
+
+async def execute_in(place: Place, agent: Agent, call: Call) -> None:
+    """Run a command in `place`."""
+    process = await launch(place, agent, call.request)
     process.limit(call.request.seconds("timeout_s"))
     try:
         await send_message(call.stream, {"ok": True, "pid": process.inner_pid})
@@ -48,9 +53,8 @@ async def execute(agent: Agent, call: Call) -> None:
         process.stdio.abandon(agent.discard)
 
 
-async def launch(agent: Agent, request: Request) -> Process:
+async def launch(place: Place, agent: Agent, request: Request) -> Process:
     """Start what the request says and return when it runs; raise when it cannot."""
-    place = agent.entrance()
     login = users.login(place.root, request.text("user", agent.workload.user))
     size = _size(request.within("tty")) if request.has("tty") else None
     command = _command(agent, request, login, terminal=size is not None)

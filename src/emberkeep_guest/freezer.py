@@ -19,6 +19,11 @@ class Freezer:
         self._switch = os.open(f"{cgroup}/cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
         self._events = os.open(f"{cgroup}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
 
+    def close(self) -> None:
+        """Let go of the cgroup."""
+        os.close(self._switch)
+        os.close(self._events)
+
     async def freeze(self) -> None:
         """Return when no process of the cgroup runs any more; if that fails they all run again."""
         self.frozen = True

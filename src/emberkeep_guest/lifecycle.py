@@ -5,7 +5,7 @@ import binascii
 import os
 from typing import Any, Final
 
-from emberkeep_guest import entropy, identity, sockets
+from emberkeep_guest import identity, sockets
 from emberkeep_guest.agent import Agent, Call
 from emberkeep_guest.errors import OperationFailed
 from emberkeep_guest.messages import send_message
@@ -32,6 +32,8 @@ async def freeze(agent: Agent, call: Call) -> None:
     """Stop the workload and its disk, say so, and then nothing more."""
     await agent.freezer.freeze()
     try:
+        if call.request.flag("clones"):
+            sockets.kill_outbound_if_possible()  # no two may go on with one connection
         if not agent.disk.quick():
             await agent.in_fork(os.sync)
         agent.disk.freeze()
@@ -56,12 +58,13 @@ async def wake(agent: Agent, call: Call) -> dict[str, Any]:
         raise OperationFailed("invalid", f"entropy: {len(fresh)} bytes")
     new = identity.Identity(request.within("identity")) if request.has("identity") else None
     agent.clock.set_wall(request.integer("wall_ns"))
-    entropy.add(fresh)
+    agent.entropy.add(fresh)
     if new is not None:
-        identity.assume(new, agent.places.own)
+        agent.workload.own.assume(new)
         agent.microvm_id = new.microvm_id
         agent.board.renew()
-    sockets.kill_outbound_if_possible()
+    else:  # a clone has none: they were ended when its snapshot was taken
+        sockets.kill_outbound_if_possible()
     return {}
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -133,9 +134,9 @@ class Stdio:
 class Process:
     """A command in the container, from its fork to its end."""
 
-    def __init__(self, pid: int, stdio: Stdio) -> None:
+    def __init__(self, pid: int, stdio: Stdio, inner_pid: Callable[[], int]) -> None:
         self.pid = pid  # as the agent sees it; also its process group
-        self.inner_pid = 0  # as the container sees it
+        self._inner_pid = inner_pid
         self.stdio = stdio
         self.status: int | None = None
         self.timed_out = False
@@ -149,7 +150,7 @@ class Process:
         """Start `command`; return it and the descriptor that says how its start went."""
         report, theirs = fdio.pipe_from()
         try:
-            pid = place.fork(
+            pid, number = place.fork(
                 lambda: enter.execute(place, command, stdio.theirs, theirs), inside=True
             )
         except BaseException:
@@ -158,10 +159,14 @@ class Process:
         finally:
             os.close(theirs)
             stdio.close_theirs()
-        process = cls(pid, stdio)
-        process.inner_pid = _inner_pid(pid)
+        process = cls(pid, stdio, lambda: place.child_ids.read(number))
         reaper.watch(pid, process._has_ended)
         return process, report
+
+    @property
+    def inner_pid(self) -> int:
+        """The pid as the container sees it; 0 until the command runs."""
+        return self._inner_pid()
 
     def limit(self, seconds: float | None) -> None:
         """Kill it and its group when it still runs after `seconds`."""
@@ -202,13 +207,3 @@ class Process:
         for output in self.stdio.outputs:
             output.end()
         self.ended.set()
-
-
-def _inner_pid(pid: int) -> int:
-    """Return the pid in the container of a child that was not collected yet."""
-    fd = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        text = os.read(fd, 4096)
-    finally:
-        os.close(fd)
-    return int(text.partition(b"\nNSpid:")[2].partition(b"\n")[0].split()[-1])

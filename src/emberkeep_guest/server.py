@@ -13,6 +13,7 @@ from emberkeep_guest import (
     lifecycle,
     metrics,
     processes,
+    rehearsal,
 )
 from emberkeep_guest.agent import Agent, Call, Operation
 from emberkeep_guest.errors import OperationFailed, failure_of
@@ -35,6 +36,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "thaw": lifecycle.thaw,
     "clock": lifecycle.set_clock,
     "metadata": lifecycle.metadata,
+    "rehearse": rehearsal.rehearse,
     "exec": execs.execute,
     "read": contents.read,
     "write": contents.write,

@@ -12,6 +12,7 @@ _LAST_ID: Final = 2**32 - 2
 _DIGITS: Final = 10
 _NAME, _UID, _GID, _HOME = 0, 2, 3, 5  # fields of passwd
 _GROUP_ID, _MEMBERS = 2, 3  # fields of group
+_read: dict[str, tuple[tuple[int, ...], list[list[str]]]] = {}  # by path: version, entries
 
 
 class Login:
@@ -80,15 +81,21 @@ def _is_id(text: str) -> bool:
 
 
 def _lines(root: int, path: str, fields: int) -> list[list[str]]:
+    """Return the entries of a file; it is read again only when it has changed."""
     try:
         fd = libc.open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return []
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             return []
-        text = os.read(fd, _MOST).decode(errors="replace")
+        version = (root, found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size)
+        known = _read.get(path)
+        if known is None or known[0] != version:
+            text = os.read(fd, _MOST).decode(errors="replace")
+            entries = [line.split(":") for line in text.split("\n")]
+            known = _read[path] = (version, [it for it in entries if len(it) >= fields])
     finally:
         os.close(fd)
-    entries = [line.split(":") for line in text.split("\n")]
-    return [entry for entry in entries if len(entry) >= fields]
+    return known[1]

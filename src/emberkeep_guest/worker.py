@@ -73,7 +73,7 @@ async def _running(agent: Agent, work: Work, keep: int) -> AsyncIterator[int]:
     report, theirs = fdio.pipe_from()
     try:
         place = agent.entrance()
-        pid = place.fork(lambda: _work(place, work, keep, theirs), inside=False)
+        pid, _ = place.fork(lambda: _work(place, work, keep, theirs), inside=False)
         over = asyncio.Event()
         agent.reaper.watch(pid, lambda _: over.set())
     except BaseException:

@@ -102,9 +102,12 @@ class Agent(Files):
         """Return how the agent and the workload are."""
         return await self._calls.ask(Status, "status", deadline_s=deadline_s)
 
-    async def freeze(self, *, deadline_s: float = DEADLINE_S) -> None:
-        """Freeze the workload and end the session: behind it the guest writes nothing more."""
-        await self._calls.ask(Reply, "freeze", deadline_s=deadline_s)
+    async def freeze(self, *, clones: bool = False, deadline_s: float = DEADLINE_S) -> None:
+        """Freeze the workload and end the session: behind it the guest writes nothing more.
+
+        With `clones`, for a snapshot that many start from, connections to the outside are ended.
+        """
+        await self._calls.ask(Reply, "freeze", deadline_s=deadline_s, clones=clones)
         try:
             async with asyncio.timeout(deadline_s):
                 await self.wait_lost()
@@ -138,6 +141,12 @@ class Agent(Files):
         """Set the clock if `wall_ns` is given, and read it."""
         given: Mapping[str, int] = {} if wall_ns is None else {"wall_ns": wall_ns}
         return await self._calls.ask(ClockReading, "clock", deadline_s=deadline_s, **given)
+
+    async def rehearse(self) -> None:
+        """Have the agent go through what a thaw and a first command do; the workload is frozen."""
+        stream, started = await self._calls.start(Started, "rehearse")
+        async for _ in ExecSession(stream, started.pid):
+            pass
 
     async def exec(self, request: ExecRequest) -> ExecSession:
         """Start a command in the workload's container; end with its `exit`, or with `abort`."""

@@ -53,11 +53,11 @@ class Link:
             raise AgentLost(f"the agent did not answer within {deadline_s:g} s") from error
         return self._agent
 
-    async def freeze(self, *, deadline_s: float) -> None:
+    async def freeze(self, *, deadline_s: float, clones: bool = False) -> None:
         """Freeze the workload; the agent ends the session, and no other is begun."""
         agent = await self.ready(deadline_s=deadline_s)
         self._last = True
-        await agent.freeze()
+        await agent.freeze(clones=clones)
         await self.close()
 
     async def close(self) -> None:

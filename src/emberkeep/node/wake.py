@@ -44,13 +44,11 @@ async def repair(link: Link, clock: Clock, identity: Identity | None) -> Agent:
 
 
 async def let_go(agent: Agent, clock: Clock) -> None:
-    """Set the clock to within the promise and thaw.
+    """Thaw, with the clock within the promise.
 
-    The error of a clock that was set is at most the time the message took. The first message
-    behind a restore is slow (its code is translated anew); the clock is set until one was quick.
-    `thaw` sets it too: where that was too slow, once more.
+    The error of a clock that was set is at most the time the message took. `thaw` sets it, behind
+    a `wake` that has made the way quick; where it was slow all the same, it is set once more.
     """
-    await _set_close(agent, clock)
     sent = clock.monotonic_ns()
     await agent.thaw(wall_ns=clock.wall_ns())
     if clock.monotonic_ns() - sent > _PROMISED_NS:

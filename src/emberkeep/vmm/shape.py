@@ -22,6 +22,8 @@ CMDLINE: Final = (
     " tsc=reliable"
     # what only guards the guest's kernel from its own workload, and costs at every call
     " psi=0 lsm=landlock,yama init_on_alloc=0 randomize_kstack_offset=off hardened_usercopy=off"
+    # to freeze a file system takes three grace periods, 15 ms each if nobody hurries
+    " rcupdate.rcu_expedited=1"
 )
 PIDS: Final = "emberkeep.pids"  # a word for the agent: the most processes of the workload
 DEVICES: Final = 1  # the number of the device layout in qemu/argv.py: raise it when that changes
