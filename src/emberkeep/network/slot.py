@@ -17,6 +17,7 @@ from typing import Final
 from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.errors import Unavailable
 from emberkeep.network import namespace, nftables
+from emberkeep.network.dns import SlotRelay
 from emberkeep.network.netlink import netlink
 from emberkeep.network.rules import TAP, Bounds, new_policy, slot_rules
 from emberkeep.network.uplink import UP, Link, NoLink
@@ -60,6 +61,7 @@ class NetworkSlot:
     netns_fd: int
     tap_fd: int  # -1 once a VMM has it alone
     link: Link
+    relay: SlotRelay | None = None  # answers the guest's questions for names
     policy: EgressPolicy | None = None  # None: it has no rules, and no way out
 
     def handed_over(self) -> None:

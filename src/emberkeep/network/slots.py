@@ -15,7 +15,9 @@ from emberkeep.base import aio
 from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.errors import EmberkeepError
 from emberkeep.network import namespace, nftables
+from emberkeep.network.dns import Relays, SlotRelay
 from emberkeep.network.outside import Outside, found
+from emberkeep.network.resolvers import resolvers
 from emberkeep.network.settings import NetworkSettings
 from emberkeep.network.slot import NetworkSlot, bare, enact, furnish, limit
 from emberkeep.network.uplink import NoLink
@@ -36,6 +38,7 @@ class Slots:
         self._instance = instance
         self._busy = busy
         self._outside: Outside | None = None
+        self._relays: Relays | None = None
         self._ready: list[NetworkSlot] = []
         self._held: dict[str, NetworkSlot] = {}
         self._leaving: list[NetworkSlot] = []
@@ -58,6 +61,8 @@ class Slots:
     async def prepare(self) -> None:
         """Find out what this host allows; before anything is taken or adopted."""
         self._outside = await aio.in_thread(found, self._settings, self._instance)
+        if self.outside.uplink.kind != "none":
+            self._relays = Relays(resolvers(self._settings.dns))
         _log.info("network.uplink", kind=self.outside.uplink.kind, why=self.outside.why)
 
     async def begin(self) -> None:
@@ -174,6 +179,8 @@ class Slots:
             await self._cleared()
         if self.outside.rules is not None and not self._held:
             await aio.in_thread(self.outside.rules.end)
+        if self._relays is not None:
+            await aio.in_thread(self._relays.close)
         self._held.clear()
 
     async def _filled(self) -> None:
@@ -204,6 +211,7 @@ class Slots:
                 furnish(slot, policy, outside.bounds)
                 slot.link = outside.uplink.attach(slot.netns_fd)
                 limit(slot, self._settings.bandwidth_mbit)
+                slot.relay = self._relay(slot.netns_fd)
                 if outside.rules is not None:
                     outside.rules.allow(slot.link.name, policy)
         except BaseException:
@@ -222,11 +230,19 @@ class Slots:
         link = self.outside.uplink.adopt(netns)
         if link is None:
             _log.warning("network.no_uplink_found", pid=pid)
-        return NetworkSlot(netns_fd=netns, tap_fd=-1, link=link or NoLink(), policy=policy)
+        return NetworkSlot(
+            netns_fd=netns, tap_fd=-1, link=link or NoLink(), policy=policy,
+            relay=self._relay(netns),
+        )  # fmt: skip
+
+    def _relay(self, netns_fd: int) -> SlotRelay | None:
+        return self._relays.open(netns_fd) if self._relays is not None else None
 
     def _disposed(self, slots: list[NetworkSlot]) -> None:
         """Remove what the host holds for slots that are closed."""
         for slot in slots:
+            if slot.relay is not None:
+                slot.relay.close()
             slot.link.detach()
         names = [slot.link.name for slot in slots if slot.link.name]
         if self.outside.rules is not None and names:
