@@ -38,6 +38,7 @@ from emberkeep.node.running import Live, Running, logged
 from emberkeep.node.settings import NodeSettings, PoolSettings
 from emberkeep.node.spans import Spans
 from emberkeep.node.standby import Kind, new_id
+from emberkeep.node.starts import Starts
 from emberkeep.node.supply import NodeSupply
 from emberkeep.node.suspend import suspend
 from emberkeep.node.terminate import ended, terminate
@@ -77,6 +78,7 @@ class Node:
         self._timelines: dict[str, dict[str, list[dict[str, str | float]]]] = {}
         self._verbs: set[asyncio.Task[None]] = set()
         self._calm_since_ns = 0
+        self._starts = Starts()
         self._closing = False
         self._journal = Journal(made_of.events, made_of.clock)
         streams = made_of.limits.microvm_streams
@@ -146,6 +148,10 @@ class Node:
         if everything:
             return await self._store.all(self.ground.clock.wall_ns() / 1e9 - _DAY_S)
         return self.ground.registry.all()
+
+    def peek(self, microvm_id: str) -> MicroVM | None:
+        """Return a live microVM by its id, or None."""
+        return self.ground.registry.peek(microvm_id)
 
     def agent(self, ref: str) -> Agent:
         """Return the live session with the agent of a RUNNING microVM."""
@@ -253,7 +259,9 @@ class Node:
             hold.microvm_id = place.microvm_id
             async with self._turn(place.microvm_id):
                 self._timelines[place.microvm_id] = {"launch": spans.spans}
-                return await launch(self.ground, place, request, spans)
+                quick = standby is not None and standby.warm
+                async with self._starts.one(spans, quick=quick):
+                    return await launch(self.ground, place, request, spans)
 
     async def _verb(self, ref: str, name: str, begin: set[State], end: State) -> MicroVM:
         """Run `suspend` or `resume` in the turn of the microVM."""
@@ -277,7 +285,8 @@ class Node:
                 done = await suspend(self.ground, vm, spans)
             else:
                 with self.ground.admission.resume(vm):
-                    done = await resume(self.ground, vm, spans)
+                    async with self._starts.one(spans):
+                        done = await resume(self.ground, vm, spans)
             self._timelines.setdefault(vm.id, {})[name] = spans.spans
             return done
 
