@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -34,13 +35,19 @@ def run(
     *,
     timeout: float = 60,
     env: dict[str, str] | None = None,
-    stdin: str = "",
+    stdin: str | int = "",
+    executable: str | None = None,
 ) -> Result:
-    """Run `argv` to its end; raise OSError if it cannot be started, TimeoutError if it is late."""
+    """Run `argv` to its end; raise OSError if it cannot be started, TimeoutError if it is late.
+
+    `stdin` is what it reads, or a descriptor that it has as its own; `executable` is what is run if
+    the first word of `argv` is to say something else.
+    """
     try:
         done = subprocess.run(
             list(argv), capture_output=True, text=True, errors="replace",
-            timeout=timeout, env=env, check=False, input=stdin,
+            timeout=timeout, env=env, check=False, executable=executable,
+            **({"input": stdin} if isinstance(stdin, str) else {"stdin": stdin}),
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
         raise TimeoutError(f"{argv[0]} did not end within {timeout:g} s") from late
@@ -136,6 +143,19 @@ async def gone(pidfd: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of what our children leave behind, so that it can be reaped."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_now(pidfd: int, *, within: float = 30) -> None:
+    """Kill the process behind `pidfd`, block until it is gone, and give up `pidfd`."""
+    try:
+        kill(pidfd)
+        watch = select.poll()
+        watch.register(pidfd, select.POLLIN)
+        if not watch.poll(within * 1000):
+            raise TimeoutError(f"a process that was killed is still there after {within:g} s")
+        reap(pidfd)
+    finally:
+        os.close(pidfd)
 
 
 def reap(pidfd: int) -> None:

@@ -10,6 +10,7 @@ from emberkeep.network import namespace, nftables
 from emberkeep.network.host import HostRules
 from emberkeep.network.links import Links, devices_of, plan
 from emberkeep.network.netlink import netlink
+from emberkeep.network.pasta import Pasta
 from emberkeep.network.rules import Bounds
 from emberkeep.network.settings import NetworkSettings
 from emberkeep.network.uplink import NoUplink, Uplink
@@ -37,7 +38,7 @@ def found(settings: NetworkSettings, instance: str) -> Outside:
             continue
         try:
             _needs_nft()
-            return _veth(settings, instance) if kind == "veth" else _pasta()
+            return _veth(settings, instance) if kind == "veth" else _pasta(settings, instance)
         except (EmberkeepError, OSError) as error:
             if settings.uplink != "auto":
                 raise
@@ -75,8 +76,10 @@ def _links(settings: NetworkSettings, instance: str) -> Links:
     return plan(instance, settings.links, used=used, earlier=earlier)
 
 
-def _pasta() -> Outside:
-    raise Unavailable("pasta is not wired yet")
+def _pasta(settings: NetworkSettings, instance: str) -> Outside:
+    uplink = Pasta(instance)
+    uplink.tried()
+    return Outside(uplink=uplink, bounds=_bounds(settings))
 
 
 def _needs_nft() -> None:

@@ -1,32 +1,15 @@
 """Finding VMM processes of this data folder by the mark in their command line."""
 
 import asyncio
-from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from typing import Final
 
 from emberkeep.base import proc
+from emberkeep.base.marks import carries, marked
+
+__all__ = ["carries", "end_all", "marked"]
 
 _END_S: Final = 30.0
-
-
-def carries(pid: int, mark: str) -> bool:
-    """Say whether the process `pid` has a word beginning with `mark`; one that is gone has none."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return any(word.startswith(mark.encode()) for word in words)
-
-
-def marked(mark: str) -> Iterator[tuple[int, int]]:
-    """Yield (pid, start ticks) of every process with a word beginning with `mark`."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal() and carries(int(folder.name), mark):
-            ticks = proc.start_ticks(int(folder.name))
-            if ticks is not None:
-                yield int(folder.name), ticks
 
 
 async def end_all(mark: str, *, but: AbstractSet[int]) -> int:
