@@ -31,7 +31,8 @@ _NOT_OURS: Final = frozenset(
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Return our environment with another home and without what is of another server."""
     ours = {name: value for name, value in os.environ.items() if name not in _NOT_OURS}  # noqa: TID251
-    return {**ours, "HOME": str(home), "NO_COLOR": "1", **more}
+    own = {"HOME": str(home), "NO_COLOR": "1", "EMBERKEEP_ENDPOINTS_PORT": "0"}
+    return {**ours, **own, **more}
 
 
 def emberkeep(*args: str) -> list[str]:

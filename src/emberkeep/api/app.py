@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 
-from emberkeep.api import events, files, microvms, openapi
+from emberkeep.api import endpoints, events, files, microvms, openapi
 from emberkeep.api.bodies import (
     At,
     End,
@@ -35,14 +35,17 @@ from emberkeep.api.bodies import (
     WrittenBody,
 )
 from emberkeep.api.context import Context, Shutdown
+from emberkeep.api.endpoints import TokenBody, TokenRequest, authorize
 from emberkeep.api.errors import HANDLERS
 from emberkeep.api.execs import run_command
-from emberkeep.api.guard import Guard
+from emberkeep.api.guard import AUTHORIZE, Guard
 from emberkeep.api.operations import Operation
 from emberkeep.api.ports import connect_port
 from emberkeep.domain.limits import LimitFacts
-from emberkeep.domain.ports import Credentials, NodePort
+from emberkeep.domain.ports import Credentials, Endpoints, NodePort
 
+_AUTHORIZE: Final = (AUTHORIZE, AUTHORIZE + "/{rest:path}")
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _VM: Final = "/v1/microvms/{ref}"
 _FILES: Final = f"{_VM}/files"
 _Facts: Final = dict[str, Any]  # as the agent gives them
@@ -58,6 +61,7 @@ OPERATIONS: Final = (
     Operation("GET", "/v1/status", microvms.status, reply=StatusBody),
     Operation("POST", "/v1/shutdown", microvms.shutdown, body=End, status=202),
     Operation("GET", "/v1/limits", microvms.limits, reply=LimitFacts),
+    Operation("GET", "/v1/ca", endpoints.authority, gives="application/x-pem-file"),
     Operation("GET", "/v1/images", microvms.images, reply=ImagesBody),
     Operation("GET", "/v1/events", events.listed, query=Past, reply=EventsBody),
     Operation("GET", "/v1/events/stream", events.stream, query=Follow, gives=_EVENTS),
@@ -68,6 +72,7 @@ OPERATIONS: Final = (
     Operation("DELETE", _VM, microvms.terminate, reply=MicroVMBody),
     Operation("POST", f"{_VM}/suspend", microvms.suspend, reply=MicroVMBody),
     Operation("POST", f"{_VM}/resume", microvms.resume, reply=MicroVMBody),
+    Operation("POST", f"{_VM}/token", endpoints.token, body=TokenRequest, reply=TokenBody),
     Operation("GET", f"{_VM}/console", microvms.console, gives="text/plain"),
     Operation("GET", f"{_VM}/metrics", microvms.metrics, reply=_Facts),
     Operation("GET", f"{_VM}/timeline", microvms.timeline, reply=_Spans),
@@ -112,6 +117,7 @@ def build_app(
     version: str,
     *,
     default_memory_mib: int = 512,
+    endpoints: Endpoints | None = None,
     shutdown: Shutdown | None = None,
 ) -> Starlette:
     """Return the application that serves `node` to whoever has the key.
@@ -127,12 +133,17 @@ def build_app(
         routes=[
             Route("/openapi.json", openapi_json),
             *(operation.route for operation in OPERATIONS),
+            *(Route(path, authorize, methods=_METHODS) for path in _AUTHORIZE),
             *SOCKETS,
         ],
         middleware=[Middleware(Guard, credentials)],
         exception_handlers=HANDLERS,
     )
     app.state.context = Context(
-        node=node, version=version, default_memory_mib=default_memory_mib, shutdown=shutdown
+        node=node,
+        version=version,
+        default_memory_mib=default_memory_mib,
+        endpoints=endpoints,
+        shutdown=shutdown,
     )
     return app

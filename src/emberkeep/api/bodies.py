@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from emberkeep.domain.egress import EgressPolicy
+from emberkeep.domain.endpoints import LIFE_S, IdlePolicy, Ingress
 from emberkeep.domain.errors import Invalid
 from emberkeep.domain.events import Event, Kind
 from emberkeep.domain.microvms import MicroVM, State
@@ -18,6 +19,7 @@ Path = Annotated[str, Meta(pattern=r"^/[^\x00]*$", max_length=4096, description=
 Mode = Annotated[int, Meta(ge=0, le=0o7777, description="permission bits, as a decimal number")]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 Signal = Annotated[int | str, Meta(description='a number, or a name such as "INT"')]
+Port = Annotated[int, Meta(ge=1, le=65535)]
 Side = Annotated[int, Meta(ge=1, le=10_000)]
 
 
@@ -34,6 +36,14 @@ class Allow(Request, frozen=True, kw_only=True):
 Egress = Literal["internet", "none"] | Allow
 
 
+class Idle(Request, frozen=True, kw_only=True):
+    """When a microVM goes to sleep by itself, and what wakes it; seconds."""
+
+    max_idle_s: Annotated[float, Meta(ge=1)] | None = None
+    suspended_s: Annotated[float, Meta(ge=0)] | None = None
+    auto_resume: bool = True
+
+
 class Launch(Request, frozen=True, kw_only=True):
     """A microVM that shall exist."""
 
@@ -42,6 +52,22 @@ class Launch(Request, frozen=True, kw_only=True):
     memory_mib: int | None = None
     vcpus: int | None = None
     egress: Egress | None = None
+    public_ports: Annotated[tuple[Port, ...], Meta(max_length=64)] = ()
+    token_life_s: Annotated[int, Meta(ge=1)] = LIFE_S
+    idle_policy: Idle | None = None
+
+    def ingress(self) -> Ingress:
+        """Return how the outside may reach the microVM."""
+        idle = self.idle_policy or Idle()
+        return Ingress(
+            public_ports=self.public_ports,
+            token_life_s=self.token_life_s,
+            idle=IdlePolicy(
+                max_idle_s=idle.max_idle_s,
+                suspended_s=idle.suspended_s,
+                auto_resume=idle.auto_resume,
+            ),
+        )
 
     def policy(self) -> EgressPolicy | None:
         """Return what the microVM may reach; None if that is left to the server."""
@@ -182,10 +208,18 @@ class MicroVMBody(Struct, frozen=True, kw_only=True):
     created_at: float
     terminated_at: float | None
     egress: Egress
+    endpoint: str | None  # host and port of a URL; None: endpoints are switched off
+    ingress: Ingress | None
     details: dict[str, Any] | UnsetType = UNSET
 
     @classmethod
-    def of(cls, vm: MicroVM, details: dict[str, Any] | UnsetType = UNSET) -> Self:
+    def of(
+        cls,
+        vm: MicroVM,
+        details: dict[str, Any] | UnsetType = UNSET,
+        *,
+        endpoint: str | None = None,
+    ) -> Self:
         """Return `vm` as it is written."""
         return cls(
             id=vm.id,
@@ -198,6 +232,8 @@ class MicroVMBody(Struct, frozen=True, kw_only=True):
             created_at=vm.created_at,
             terminated_at=vm.terminated_at,
             egress=_egress(vm.egress),
+            endpoint=endpoint,
+            ingress=vm.endpoint.ingress if vm.endpoint else None,
             details=details,
         )
 

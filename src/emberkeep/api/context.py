@@ -6,7 +6,7 @@ from typing import Literal
 
 from starlette.requests import HTTPConnection
 
-from emberkeep.domain.ports import NodePort
+from emberkeep.domain.ports import Endpoints, NodePort
 
 Fate = Literal["suspend", "terminate"]
 Shutdown = Callable[[Fate], None]
@@ -19,6 +19,7 @@ class Context:
     node: NodePort
     version: str
     default_memory_mib: int
+    endpoints: Endpoints | None = None  # None: they are switched off
     shutdown: Shutdown | None  # begins the server's end, and returns before it
 
 

@@ -11,7 +11,8 @@ from emberkeep.api.wire import BEARER, chosen, control
 from emberkeep.domain.errors import Denied
 from emberkeep.domain.ports import Credentials
 
-OPEN: Final = frozenset({"/openapi.json", "/healthz"})
+OPEN: Final = frozenset({"/openapi.json", "/healthz", "/v1/ca"})
+AUTHORIZE: Final = "/v1/authorize"  # asked by a proxy, with the Origin of what it asks about
 _POLICY_VIOLATION: Final = 1008
 
 
@@ -27,7 +28,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if _is_foreign(headers):
+        if _is_foreign(headers) and not scope["path"].startswith(AUTHORIZE):
             refused = Denied("requests from other web sites are refused")
             await _refuse(refused, 403, scope, receive, send)
         elif scope["path"] in OPEN or self._knows(headers, scope):

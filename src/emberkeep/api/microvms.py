@@ -2,8 +2,10 @@
 
 import os
 from collections import Counter
+from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from emberkeep.api.bodies import (
@@ -24,7 +26,7 @@ from emberkeep.api.context import Context
 from emberkeep.api.operations import Call
 from emberkeep.domain.errors import Unavailable
 from emberkeep.domain.limits import LimitFacts
-from emberkeep.domain.microvms import valid_name
+from emberkeep.domain.microvms import MicroVM, valid_name
 from emberkeep.domain.requests import LaunchRequest
 from emberkeep.domain.units import Memory, Size
 
@@ -71,36 +73,37 @@ async def launch(call: Call[None, Launch]) -> MicroVMBody:
         name=None if wanted.name is None else valid_name(wanted.name),
         size=_size(wanted, call.context),
         egress=wanted.policy(),
+        ingress=wanted.ingress(),
     )
-    return MicroVMBody.of(await call.context.node.launch(request))
+    return _shown(call.context, await call.context.node.launch(request))
 
 
 async def listed(call: Call[Listing, None]) -> MicroVMsBody:
     """List the microVMs that live; with `all` those that ended in the last day, too."""
     found = await call.context.node.list(everything=call.query.all)
-    return MicroVMsBody(microvms=[MicroVMBody.of(vm) for vm in found])
+    return MicroVMsBody(microvms=[_shown(call.context, vm) for vm in found])
 
 
 async def show(call: Call[None, None]) -> MicroVMBody:
     """Describe a microVM, with details."""
     node = call.context.node
     vm = await node.show(call.ref)
-    return MicroVMBody.of(vm, dict(await node.facts(vm.id)))
+    return _shown(call.context, vm, dict(await node.facts(vm.id)))
 
 
 async def suspend(call: Call[None, None]) -> MicroVMBody:
     """Put a microVM aside with everything in it; it uses no memory and no CPU then."""
-    return MicroVMBody.of(await call.context.node.suspend(call.ref))
+    return _shown(call.context, await call.context.node.suspend(call.ref))
 
 
 async def resume(call: Call[None, None]) -> MicroVMBody:
     """Let a microVM go on where it was suspended."""
-    return MicroVMBody.of(await call.context.node.resume(call.ref))
+    return _shown(call.context, await call.context.node.resume(call.ref))
 
 
 async def terminate(call: Call[None, None]) -> MicroVMBody:
     """End a microVM and remove what was in it."""
-    return MicroVMBody.of(await call.context.node.terminate(call.ref))
+    return _shown(call.context, await call.context.node.terminate(call.ref))
 
 
 async def console(call: Call[None, None]) -> Response:
@@ -133,6 +136,13 @@ async def kill(call: Call[None, Kill]) -> None:
     """Send a signal to a process of the workload, or to its group."""
     wanted = call.body
     await call.agent.signal(wanted.pid, signal_number(wanted.signal), group=wanted.group)
+
+
+def _shown(
+    context: Context, vm: MicroVM, details: dict[str, Any] | UnsetType = UNSET
+) -> MicroVMBody:
+    endpoint = context.endpoints.authority(vm) if context.endpoints else None
+    return MicroVMBody.of(vm, details, endpoint=endpoint)
 
 
 def _size(wanted: Launch, context: Context) -> Size | None:

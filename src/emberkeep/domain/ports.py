@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from emberkeep.domain.endpoints import Ports
 from emberkeep.domain.events import Event
 from emberkeep.domain.limits import LimitFacts
 from emberkeep.domain.microvms import MicroVM
@@ -177,6 +178,25 @@ class NodePort(Protocol):
 
     def agent(self, ref: str) -> AgentPort:
         """Return the live session of a RUNNING microVM, or raise `WrongState`."""
+
+
+class Endpoints(Protocol):
+    """What can be said and done about the endpoints of microVMs."""
+
+    @property
+    def authority_pem(self) -> str:
+        """The certificate of the authority that signs for them."""
+
+    def authority(self, vm: MicroVM) -> str | None:
+        """Return where `vm` answers, as it stands in a URL."""
+
+    def token(
+        self, vm: MicroVM, ports: Sequence[Ports], *, life_s: float, shell: bool = False
+    ) -> tuple[str, float]:
+        """Make a token and return it with the time it is over; raise `Invalid`, `WrongState`."""
+
+    def authorized(self, headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+        """Say where a request with `headers` may go, as headers; raise `Denied`."""
 
 
 class Credentials(Protocol):

@@ -17,7 +17,7 @@ def listening(settings: EndpointSettings) -> socket.socket:
     address of 127/8, and no packet from a network can reach it (docs/adr/0005).
     """
     if settings.listen is None:
-        return _bound(("0.0.0.0", settings.port), device=True)  # noqa: S104  of `lo` alone
+        return _bound(("0.0.0.0", settings.port or 0), device=True)  # noqa: S104  of `lo` alone
     if settings.domain is None:
         raise Invalid(
             "endpoints.listen needs endpoints.domain",

@@ -14,6 +14,7 @@ from emberkeep.base.clock import Clock
 from emberkeep.proxy import authority as authorities
 from emberkeep.proxy import keys, listener
 from emberkeep.proxy.certificates import Certificates
+from emberkeep.proxy.desk import Desk
 from emberkeep.proxy.doors import Doors, Visit
 from emberkeep.proxy.guests import Guests
 from emberkeep.proxy.http1 import converse
@@ -46,13 +47,16 @@ class Proxy:
         self, made_of: ProxyParts, tasks: asyncio.TaskGroup, authority: authorities.Authority
     ) -> None:
         settings, clock = made_of.settings, made_of.clock
+        self._settings = settings
+        self._microvms = made_of.microvms
+        self._clock = clock
+        self._servers: list[asyncio.Server] = []
         self.authority = authority
         self.doors = Doors(settings, clock)
         self.mint = keys.opened(made_of.data, rotation_s=settings.rotation_days * _DAY_S)
         self.found = Found(made_of.microvms, settings)
-        self.port = settings.port
-        self._settings = settings
-        self._microvms = made_of.microvms
+        self.port = settings.port or 0
+        self.desk = self._desk()
         self._tasks = tasks
         self._certificates = Certificates(authority, settings, clock, PROTOCOLS)
         self._guests = Guests(made_of.microvms, settings, tasks)
@@ -74,18 +78,35 @@ class Proxy:
         async with asyncio.TaskGroup() as tasks:
             proxy = cls(made_of, tasks, authority)
             proxy.port = bound[0].getsockname()[1]
-            servers = [await loop.create_server(proxy._wire, sock=one) for one in bound]
+            proxy._servers = [await loop.create_server(proxy._wire, sock=one) for one in bound]
+            proxy.desk = proxy._desk()
             keeper = tasks.create_task(proxy._tidied())
             _log.info("endpoints.up", port=proxy.port, domain=settings.domain)
             try:
                 yield proxy
             finally:
                 keeper.cancel()
-                for server in servers:
-                    server.close()
-                for connection in list(proxy._connections):
-                    connection.cancel()
-                proxy._guests.close()
+                await proxy.close()
+
+    async def close(self) -> None:
+        """Take no more connections, and close those there are. Idempotent."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.cancel()
+        if self._connections:
+            await asyncio.wait(set(self._connections))
+        self._guests.close()
+
+    def _desk(self) -> Desk:
+        return Desk(
+            self._microvms,
+            self.mint,
+            self._clock,
+            name=self.found.name,
+            port=self.port,
+            authority_pem=self.authority.pem,
+        )
 
     def _wire(self) -> Wire:
         return Wire(self._arrived)

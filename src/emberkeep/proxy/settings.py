@@ -12,7 +12,8 @@ class EndpointSettings:
     """Section `[endpoints]`."""
 
     enabled: bool = True
-    port: Annotated[int, Meta(ge=0, le=65535)] = 9743  # on every address of 127/8; 0: any free one
+    # on every address of 127/8; 0: any free one; None: that of the API and 43, as 9700 and 9743
+    port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     listen: Annotated[str, Meta(pattern=r"^.+:\d{1,5}$")] | None = None  # instead, for a domain
     domain: Annotated[str, Meta(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")] | None = None
     certificate: Path | None = None  # PEM with its chain, for *.domain

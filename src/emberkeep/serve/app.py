@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Final, Literal
 
 import structlog
@@ -23,6 +24,7 @@ from emberkeep.domain.errors import Conflict, Unavailable
 from emberkeep.node.berths import Parts
 from emberkeep.node.layout import Layout, owned
 from emberkeep.node.node import Node, NodeParts
+from emberkeep.proxy.proxy import Proxy, ProxyParts
 from emberkeep.serve import credentials, privileges
 from emberkeep.serve.config import Settings, homes
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
@@ -32,6 +34,8 @@ from emberkeep.vmm.shape import KVM_CPU, MICROVM
 from emberkeep.vmm.start import VmmHost
 
 VERSION: Final = importlib.metadata.version("emberkeep")
+_BESIDE: Final = 43  # from the API's port to that of the endpoints
+_HIGHEST: Final = 65535
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 _log = structlog.get_logger()
 
@@ -61,17 +65,21 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             fate[:] = [microvms]
             server.should_exit = True
 
+        endpoints = await held.enter_async_context(_endpoints(settings, node))
         sessions = Sessions(keys, time.monotonic)
         api = build_app(
             node,
             sessions,
             VERSION,
             default_memory_mib=settings.node.default_memory_mib,
+            endpoints=endpoints.desk if endpoints else None,
             shutdown=end,
         )
         app = Console(api, sessions, endpoint=settings.url)
         server = _Server(uvicorn.Config(app, **SERVER_OPTIONS), ready, node.end_follows)
         await server.serve(sockets=[listener])
+        if endpoints is not None:
+            await endpoints.close()  # first: a request must not wake what is put to sleep
         await node.close(microvms=fate[0])
 
 
@@ -126,6 +134,19 @@ async def _node(settings: Settings) -> AsyncGenerator[Node]:
         )  # fmt: skip
         async with Node.open(node_parts) as node:
             yield node
+
+
+@asynccontextmanager
+async def _endpoints(settings: Settings, node: Node) -> AsyncGenerator[Proxy | None]:
+    if not settings.endpoints.enabled:
+        yield None
+        return
+    given, beside = settings.endpoints, settings.listen.port + _BESIDE
+    if given.port is None:
+        given = replace(given, port=beside if beside <= _HIGHEST else 0)
+    made_of = ProxyParts(microvms=node, settings=given, data=settings.data, clock=HostClock())
+    async with Proxy.open(made_of) as proxy:
+        yield proxy
 
 
 async def _vmm_host(settings: Settings, made_of: Parts) -> VmmHost:

@@ -22,11 +22,16 @@ from emberkeep.domain.errors import Invalid
 from emberkeep.network.settings import NetworkSettings
 from emberkeep.node.limits import LimitSettings
 from emberkeep.node.settings import NodeSettings, PoolSettings
+from emberkeep.proxy.settings import EndpointSettings
 from emberkeep.vmm.settings import VmmSettings
 
 FILE: Final = "emberkeep.toml"
 PREFIX: Final = "EMBERKEEP_"
-ALIASES: Final[Mapping[str, str]] = {"EMBERKEEP_EXTRA_CA_FILE": "images.extra_ca_file"}
+ALIASES: Final[Mapping[str, str]] = {
+    "EMBERKEEP_EXTRA_CA_FILE": "images.extra_ca_file",
+    "EMBERKEEP_ENDPOINT_DOMAIN": "endpoints.domain",
+    "EMBERKEEP_ENDPOINT_LISTEN": "endpoints.listen",
+}
 # Not settings of the server: where the file is, and what clients read.
 OTHERS: Final = frozenset({"EMBERKEEP_CONFIG", "EMBERKEEP_API_KEY"})
 _DOCUMENTED: Final = "docs/configuration.md lists them all"
@@ -64,6 +69,7 @@ class Settings:
     node: NodeSettings = field(default_factory=NodeSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    endpoints: EndpointSettings = field(default_factory=EndpointSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
     @property

@@ -36,6 +36,8 @@ async def test_launch_answers_the_microvm(api: Api):
         "created_at": microvm().created_at,
         "terminated_at": None,
         "egress": "internet",
+        "endpoint": None,
+        "ingress": None,
     }
     assert api.node.launched == [LaunchRequest(image="debian-12", name="web")]
 

@@ -1,0 +1,75 @@
+"""Operations on endpoints: tokens, the authority to trust, and who may pass."""
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from emberkeep.api.bodies import Request as Body
+from emberkeep.api.context import context_of
+from emberkeep.api.operations import Call
+from emberkeep.domain.endpoints import LIFE_S, Ports
+from emberkeep.domain.errors import Denied, Unavailable
+from emberkeep.domain.ports import Endpoints
+
+HEADER: Final = "X-aws-proxy-auth"
+
+
+class TokenRequest(Body, frozen=True, kw_only=True):
+    """A token for ports: numbers, ranges such as "3000-3999", or "all"."""
+
+    ports: Annotated[tuple[int | str, ...], Meta(min_length=1, max_length=64)] = (8080,)
+    expires_in_s: Annotated[float, Meta(gt=0)] = LIFE_S
+
+
+class TokenBody(Struct, frozen=True, kw_only=True):
+    """A token, the header to send it in, and where to."""
+
+    token: str
+    header: str
+    expires_at: float
+    endpoint: str
+    url: str
+
+
+async def token(call: Call[None, TokenRequest]) -> TokenBody:
+    """Make a token for ports of a microVM."""
+    desk = _desk(call.context.endpoints)
+    vm = await call.context.node.show(call.ref)
+    ports = [Ports.parse(str(one)) for one in call.body.ports]
+    made, expires_at = desk.token(vm, ports, life_s=call.body.expires_in_s)
+    authority = desk.authority(vm) or ""
+    return TokenBody(
+        token=made,
+        header=HEADER,
+        expires_at=expires_at,
+        endpoint=authority,
+        url=f"https://{authority}",
+    )
+
+
+async def authority(call: Call[None, None]) -> Response:
+    """Return the certificate of the authority that endpoints are signed by, as PEM."""
+    pem = _desk(call.context.endpoints).authority_pem
+    return Response(pem, media_type="application/x-pem-file")
+
+
+async def authorize(request: Request) -> Response:
+    """Tell a proxy in front whether a request may pass, and where to (docs/endpoint.md).
+
+    It answers any method and any path below, as Envoy asks with those of the request.
+    """
+    try:
+        found = _desk(context_of(request).endpoints).authorized(request.headers.raw)
+    except Denied as denied:
+        return PlainTextResponse(denied.message, 403, {"cache-control": "private, no-store"})
+    return PlainTextResponse("", 200, {"cache-control": "private, no-store", **found})
+
+
+def _desk(endpoints: Endpoints | None) -> Endpoints:
+    if endpoints is None:
+        raise Unavailable(
+            "this server has no endpoints", hint="set endpoints.enabled = true and start it again"
+        )
+    return endpoints

@@ -1,0 +1,83 @@
+"""What the API says and does about endpoints: addresses, tokens, who may pass."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from emberkeep.base.clock import Clock
+from emberkeep.domain.endpoints import Grant, Ports, checked
+from emberkeep.domain.errors import Denied, Invalid, WrongState
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.proxy.ports import Microvms
+from emberkeep.proxy.refusals import Refused
+from emberkeep.proxy.routing import Target, admitted, wanted
+from emberkeep.proxy.tokens import Mint
+
+_HTTPS: Final = 443
+
+
+class Desk:
+    """`domain.ports.Endpoints`."""
+
+    def __init__(
+        self,
+        microvms: Microvms,
+        mint: Mint,
+        clock: Clock,
+        *,
+        name: Callable[[MicroVM], str],
+        port: int,
+        authority_pem: str,
+    ) -> None:
+        self._microvms = microvms
+        self._mint = mint
+        self._clock = clock
+        self._name = name
+        self._port = port
+        self.authority_pem = authority_pem
+
+    def authority(self, vm: MicroVM) -> str | None:
+        """Return where `vm` answers, as it stands in a URL: a bare authority (spec §1.2)."""
+        if vm.endpoint is None:
+            return None
+        return self._name(vm) + ("" if self._port == _HTTPS else f":{self._port}")
+
+    def token(
+        self, vm: MicroVM, ports: Sequence[Ports], *, life_s: float, shell: bool = False
+    ) -> tuple[str, float]:
+        """Make a token and return it with the time it is over (spec §2.6, §2.7).
+
+        Raises `Invalid` for a life longer than the launch allows, `WrongState` for a microVM that
+        has ended.
+        """
+        if vm.state in {State.TERMINATING, State.TERMINATED} or vm.endpoint is None:
+            raise WrongState(f"microVM {vm.name} is {vm.state}: nobody can reach it any more")
+        longest = vm.endpoint.ingress.token_life_s
+        if not 0 < life_s <= longest:
+            raise Invalid(
+                f"a token cannot live {life_s:g} s: the most is {longest} s",
+                hint="ask for less, or launch the microVM with a longer token life",
+            )
+        now = self._clock.wall_ns() / 1e9
+        grant = Grant(microvm_id=vm.id, ports=checked(ports), expires_at=now + life_s, shell=shell)
+        return self._mint.make(grant, now=now), grant.expires_at
+
+    def authorized(self, headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+        """Decide for another proxy whether a request with `headers` may pass, and where to.
+
+        Raises `Denied` with the words that the endpoint itself would answer.
+        """
+        try:
+            asked = wanted(list(headers))
+            grant = self._mint.read(asked.token) if asked.token else None
+            vm = self._microvms.peek(grant.microvm_id) if grant else None
+            target = Target(microvm_id=vm.id if vm else None)
+            admitted(asked, target, self._mint.read, now=self._clock.wall_ns() / 1e9)
+        except Refused as refused:
+            raise Denied(refused.refusal.text) from None
+        if vm is None or grant is None or grant.shell:
+            raise Denied("Token authentication failed")
+        return {
+            "x-emberkeep-endpoint": self.authority(vm) or "",
+            "x-emberkeep-microvm": vm.id,
+            "x-emberkeep-port": str(asked.port),
+        }
