@@ -18,6 +18,8 @@ _KINDS: Final[dict[int, ErrorKind]] = {
     errno.ENOSPC: "no_space",
     errno.EDQUOT: "no_space",
     errno.EFBIG: "no_space",
+    errno.EAGAIN: "exhausted",
+    errno.ENOMEM: "exhausted",
     errno.ECONNREFUSED: "refused",
     errno.EBUSY: "refused",
     errno.ETXTBSY: "refused",

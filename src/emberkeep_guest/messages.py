@@ -20,7 +20,7 @@ _FRAME: Final = struct.Struct(">BI")
 
 ErrorKind = Literal[
     "not_found", "exists", "invalid", "denied", "not_a_directory", "is_a_directory", "not_empty",
-    "no_space", "refused", "timeout", "internal",
+    "no_space", "exhausted", "refused", "timeout", "internal",
 ]  # fmt: skip
 
 

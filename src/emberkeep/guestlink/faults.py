@@ -14,6 +14,7 @@ from emberkeep.domain.errors import (
     Invalid,
     NoSpace,
     NotFound,
+    QuotaExceeded,
 )
 from emberkeep.guestlink.replies import Fault
 from emberkeep_guest.messages import BadMessage
@@ -29,12 +30,15 @@ _KINDS: Final[Mapping[str, type[EmberkeepError]]] = {
     "not_a_directory": Invalid,
     "is_a_directory": Invalid,
     "no_space": NoSpace,
+    "exhausted": QuotaExceeded,
 }
 _HINTS: Final[Mapping[str, str]] = {
     "not_empty": "to remove a directory with what is in it, ask for recursive",
     "refused": "nothing listens on that port in the guest (yet)",
     "denied": "the user the command runs as may not do that in the guest",
     "no_space": "the microVM's disk is full",
+    "exhausted": "the microVM has as many processes, or uses as much memory, as it may:"
+    " end some (emberkeep top), or launch a larger one",
 }
 _LONGEST: Final = 500  # characters of a guest's message that are passed on
 

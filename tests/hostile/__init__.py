@@ -1,0 +1,1 @@
+"""Guests, and VMMs that were broken into, that try what they must not."""
