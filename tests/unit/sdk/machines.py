@@ -8,16 +8,20 @@ import pty
 import shutil
 import signal
 import tarfile
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emberkeep.base.clock import HostClock
 from emberkeep.domain.errors import Conflict, GuestError, Invalid, NotFound, WrongState
+from emberkeep.domain.events import Event
 from emberkeep.domain.limits import ACCOUNT, Gauge, LimitFacts
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest
+from emberkeep.node.journal import Journal
+from tests.fakes.microvms import FakeEvents
 from tests.fakes.values import microvm
 
 
@@ -254,6 +258,8 @@ class LocalNode:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.vms: dict[str, MicroVM] = {}
+        self.happened = FakeEvents()
+        self.journal = Journal(self.happened, HostClock())
         self.agents: dict[str, LocalAgent] = {}
 
     async def launch(self, request: LaunchRequest) -> MicroVM:
@@ -265,6 +271,8 @@ class LocalNode:
         vm = microvm(number, name=name, state=State.RUNNING, **fields)
         (self.root / vm.id).mkdir()
         self.agents[vm.id] = LocalAgent(self.root / vm.id)
+        await self.happened.note(self.journal.of(None, replace(vm, state=State.PENDING)))
+        self.journal.written()
         return self._save(vm)
 
     async def suspend(self, ref: str) -> MicroVM:
@@ -297,6 +305,17 @@ class LocalNode:
 
     async def facts(self, ref: str) -> dict[str, object]:
         return {"pid": 7, "disk": {"bytes": 12}} if self._find(ref) else {}
+
+    async def events(
+        self, ref: str | None = None, *, after: int | None = None, limit: int
+    ) -> Sequence[Event]:
+        return await self.journal.read(ref and self._find(ref).id, after=after, limit=limit)
+
+    async def follow(
+        self, ref: str | None = None, *, after: int | None = None
+    ) -> AsyncGenerator[Event]:
+        async for event in self.journal.follow(ref and self._find(ref).id, after=after):
+            yield event
 
     async def timeline(self, ref: str) -> dict[str, object]:
         return {"launch": [{"name": "vmm", "at_ms": 1.5, "ms": 80.0}]} if self._find(ref) else {}

@@ -5,7 +5,7 @@ import { byId, h } from "./dom.js";
 
 const MOST = 300;
 const SAID = {
-  launching: "launching",
+  launching: "is being launched",
   running: "is running",
   suspending: "is being suspended",
   suspended: "is suspended",

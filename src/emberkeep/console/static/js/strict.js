@@ -1,28 +1,18 @@
 // xterm.js under a policy without inline styles.
 //
-// It writes style elements and style attributes, which `style-src 'self'` refuses, and rightly: it
-// cannot know who wrote them. Style sheets and properties that a script constructs are allowed. So
-// xterm.js gets a document whose style elements fill a constructed sheet, and whose spans set
-// their properties.
+// It writes style elements and style attributes, which `style-src 'self'` refuses: a browser cannot
+// know who wrote them. Sheets and properties that a script sets are allowed. So style elements of
+// this page fill a constructed sheet, and spans set their properties. (The option `documentOverride`
+// of xterm.js 6.0 does not reach every place that makes elements.)
 
-/** Return a document for the option `documentOverride` of a terminal. */
-export function strictDocument() {
-  const makers = { style: styleElement, span: spanElement };
-  return new Proxy(document, {
-    get(target, key) {
-      if (key === "createElement") return (name) => (makers[name] ?? plain)(name);
-      const value = Reflect.get(target, key, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-    set: (target, key, value) => Reflect.set(target, key, value, target),
-  });
-}
+const make = document.createElement.bind(document);
+const makers = { style: styleElement, span: spanElement };
 
-const plain = (name) => document.createElement(name);
+document.createElement = (name, options) => (makers[name] ? makers[name]() : make(name, options));
 
 function styleElement() {
   const sheet = new CSSStyleSheet();
-  const element = document.createElement("template"); // holds the place; has no effect itself
+  const element = make("template"); // holds the place; has no effect itself
   document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
   Object.defineProperty(element, "textContent", {
     get: () => "",
@@ -36,7 +26,7 @@ function styleElement() {
 }
 
 function spanElement() {
-  const element = document.createElement("span");
+  const element = make("span");
   element.setAttribute = (name, value) => {
     if (name === "style") element.style.cssText = value;
     else Element.prototype.setAttribute.call(element, name, value);

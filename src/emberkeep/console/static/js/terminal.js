@@ -4,7 +4,7 @@ import { FitAddon } from "../vendor/xterm/addon-fit.mjs";
 import { Terminal } from "../vendor/xterm/xterm.mjs";
 import { byId, text } from "./dom.js";
 import { Shell } from "./shell.js";
-import { strictDocument } from "./strict.js";
+import "./strict.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const THEMES = {
@@ -38,7 +38,6 @@ export function openTerminal(vm, from) {
   byId("terminal-again").hidden = true;
   text(byId("terminal-title"), `Terminal: ${vm.name}`);
   const terminal = new Terminal({
-    documentOverride: strictDocument(),
     fontFamily: "ui-monospace, 'Cascadia Mono', 'DejaVu Sans Mono', Menlo, Consolas, monospace",
     fontSize: 14,
     scrollback: 5000,
