@@ -25,8 +25,9 @@ from emberkeep_sdk import EmberkeepError
 
 POOL: Final[Mapping[str, Mapping[str, int]]] = {
     bars.NOTHING: {"WAITING": 0, "WARMED": 0},
-    bars.WAITING: {"WAITING": 1, "WARMED": 0},
-    bars.WARMED: {"WAITING": 0, "WARMED": 1},
+    # one, also behind many launches: what is ready must be the same for each
+    bars.WAITING: {"WAITING": 1, "WARMED": 0, "MOST": 1},
+    bars.WARMED: {"WAITING": 0, "WARMED": 1, "MOST": 1},
 }
 
 
@@ -94,6 +95,8 @@ def _sustained(stand: Stand, seconds: float) -> None:
 def _stand(options: Namespace, figures: Figures) -> Iterator[Stand]:
     """Bring up a server for each mode; end and remove all of it, whatever happens."""
     env = environment(options)
+    if "endpoints.port" in list(config.keys()):
+        env["EMBERKEEP_ENDPOINTS_PORT"] = "0"  # side by side, each needs a port of its own
     work = Path(tempfile.mkdtemp(prefix="ekbench-", dir=options.work))
     with ExitStack() as held:
         held.callback(shutil.rmtree, work, ignore_errors=True)
@@ -103,7 +106,7 @@ def _stand(options: Namespace, figures: Figures) -> Iterator[Stand]:
         kit = _kit(seed, env, options.image, work)
         servers = _servers(held, options.modes, kit, work, figures, env)
         clients = {mode: held.enter_context(server.client()) for mode, server in servers.items()}
-        pooled = {mode: sum(POOL[mode].values()) for mode in servers}
+        pooled = {mode: POOL[mode]["WAITING"] + POOL[mode]["WARMED"] for mode in servers}
         yield Stand(
             image=options.image, kit=kit, servers=servers, clients=clients, pooled=pooled,
             figures=figures,

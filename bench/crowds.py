@@ -20,23 +20,26 @@ _HANDS: Final = 4
 
 
 def together(stand: Stand, mode: str, number: int, *, size: int) -> None:
-    """Launch `size` one after the other, then as many at once; compare what CPU they take."""
+    """Launch `size` one after the other, then as many at once; compare what CPU they take.
+
+    All of it counts: the first output, the end, and making anew what was ready.
+    """
     figures, server = stand.figures, stand.servers[mode]
 
     def add(name: str, value: float, unit: str) -> None:
         figures.add(bars.at_once(name, mode), value, unit=unit, round_=number)
 
-    alone = 0.0
-    for _ in range(size):
-        settled(stand, mode)
-        before = _cpu_s(server)
-        with stand.clients[mode].launch(stand.image) as vm:
-            first_output(vm)
-            alone += _cpu_s(server) - before
-    add(bars.SINGLY_CPU, alone, "s")
     settled(stand, mode)
     before = _cpu_s(server)
+    for _ in range(size):
+        with stand.clients[mode].launch(stand.image) as vm:
+            first_output(vm)
+        settled(stand, mode)
+    add(bars.SINGLY_CPU, _cpu_s(server) - before, "s")
+    before = _cpu_s(server)
     vms, times, failures = _all_at_once(stand, mode, size)
+    _ended(vms)
+    settled(stand, mode)
     add(bars.AT_ONCE_CPU, _cpu_s(server) - before, "s")
     add(bars.AT_ONCE_OK, len(vms), "")
     for failure in failures:
@@ -44,7 +47,6 @@ def together(stand: Stand, mode: str, number: int, *, size: int) -> None:
     for each in times:
         add(bars.AT_ONCE_EACH, each, "s")
     add(bars.AT_ONCE, max(times, default=0.0), "s")
-    _ended(vms)
 
 
 def sustained(stand: Stand, mode: str, seconds: float) -> None:
