@@ -40,9 +40,11 @@ from emberkeep_sdk._values import (
     Exit,
     Happening,
     Image,
+    Ingress,
     MicroVMFacts,
     Process,
     Span,
+    Token,
 )
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "GuestError",
     "Happening",
     "Image",
+    "Ingress",
     "Invalid",
     "MicroVM",
     "MicroVMFacts",
@@ -79,6 +82,7 @@ __all__ = [
     "Span",
     "Stream",
     "Throttled",
+    "Token",
     "Unavailable",
     "Unreachable",
     "WrongState",

@@ -80,7 +80,49 @@ class MicroVMFacts(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     terminated_at: float | None = None
     egress: str | dict[str, list[str]] | None = None
+    execution_role: str | None = None
+    endpoint: str | None = None
+    ingress: dict[str, Any] | None = None
     details: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingress:
+    """How the outside may reach a microVM, and when it goes to sleep by itself; seconds."""
+
+    public_ports: Sequence[int] = ()  # open to everybody, without a token
+    token_life_s: int | None = None  # the longest life of a token; an hour otherwise
+    max_idle_s: float | None = None  # without bytes at its endpoint: then it is suspended
+    suspended_s: float | None = None  # so long after that it is terminated
+    auto_resume: bool = True  # by a request to its endpoint
+
+    def body(self) -> dict[str, Any]:
+        """Return the same as the server wants it."""
+        idle = {
+            "max_idle_s": self.max_idle_s,
+            "suspended_s": self.suspended_s,
+            "auto_resume": self.auto_resume,
+        }
+        life = {} if self.token_life_s is None else {"token_life_s": self.token_life_s}
+        return {"public_ports": list(self.public_ports), "idle_policy": idle, **life}
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A token for a microVM's endpoint; it is in no representation."""
+
+    token: str
+    header: str
+    expires_at: float
+    endpoint: str
+    url: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What to send with a request."""
+        return {self.header: self.token}
+
+    def __repr__(self) -> str:
+        return f"<Token for {self.endpoint}>"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "suspend": "emberkeep.cli.microvms:suspend",
     "resume": "emberkeep.cli.microvms:resume",
     "terminate": "emberkeep.cli.microvms:terminate",
+    "token": "emberkeep.cli.endpoints:token",
+    "ca": "emberkeep.cli.endpoints:ca",
     "port-forward": "emberkeep.cli.ports:port_forward",
 }
 ALIASES: Final[Mapping[str, str]] = {"processes": "top", "rm": "terminate"}

@@ -10,6 +10,7 @@ from emberkeep.cli.shell import (
     client,
     common,
     egress_option,
+    ingress_options,
     note,
     print_facts,
     print_json,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--vcpus", type=int, help="1 to 16.")
 @click.option("--name", help="Its name; one is made up otherwise.")
 @egress_option
+@ingress_options
 @common
 def launch(
     image: str,
@@ -36,10 +38,16 @@ def launch(
     name: str | None,
     egress: tuple[str, ...],
     as_json: bool,
+    **ingress: Any,  # noqa: ANN401  how it can be reached
 ) -> None:
     """Launch a microVM from IMAGE, such as debian-12, and print its name."""
     with client() as ek, waiting("launching (the first of an image and size takes its snapshot)"):
-        vm = ek.launch(image, memory=memory, vcpus=vcpus, name=name, egress=egress or None)
+        from emberkeep_sdk import Ingress  # noqa: PLC0415  start-up time
+
+        vm = ek.launch(
+            image, memory=memory, vcpus=vcpus, name=name, egress=egress or None,
+            ingress=Ingress(**ingress),
+        )  # fmt: skip
     if as_json:
         print_json(facts_of(vm))
     else:
@@ -61,7 +69,7 @@ def ps(*, everything: bool, quiet: bool, as_json: bool) -> None:
             click.echo(vm.name)
     else:
         print_table(
-            ("NAME", "IMAGE", "STATE", "MEMORY", "VCPUS", "AGE", "ID"),
+            ("NAME", "IMAGE", "STATE", "MEMORY", "VCPUS", "AGE", "ENDPOINT", "ID"),
             [
                 (
                     vm.name,
@@ -70,6 +78,7 @@ def ps(*, everything: bool, quiet: bool, as_json: bool) -> None:
                     f"{vm.facts.memory_mib} MiB",
                     vm.facts.vcpus,
                     ago(vm.facts.created_at),
+                    vm.endpoint or "-",
                     vm.id,
                 )
                 for vm in found

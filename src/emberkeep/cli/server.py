@@ -162,6 +162,19 @@ def _told(*, as_json: bool, running: bool, text: str) -> None:
         note(text)
 
 
+def _trusted() -> dict[str, str]:
+    """Return what makes clients trust the endpoints; nothing if the server cannot be asked."""
+    from emberkeep.cli.trust import variables  # noqa: PLC0415  start-up time
+    from emberkeep_sdk import EmberkeepError  # noqa: PLC0415  start-up time
+
+    try:
+        with client() as ek:
+            return variables(ek.authority())
+    except EmberkeepError as failed:
+        note(f"note: no certificates for endpoints: {failed}")
+        return {}
+
+
 def _variables() -> dict[str, str]:
     from emberkeep_sdk import Denied, find_access  # noqa: PLC0415  start-up time
 
@@ -172,7 +185,9 @@ def _variables() -> dict[str, str]:
             hint="start a server, which makes some: emberkeep up --detach",
         )
     key_id, _, secret = access.api_key.partition(".")
+    trusted = _trusted()
     return {
+        **trusted,
         "EMBERKEEP_ENDPOINT": access.endpoint,
         "EMBERKEEP_API_KEY": access.api_key,
         "AWS_ACCESS_KEY_ID": key_id,

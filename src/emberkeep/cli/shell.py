@@ -44,6 +44,26 @@ def egress_option(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
+def ingress_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Give a command what says how a microVM can be reached, as fields of the SDK's `Ingress`."""
+    seconds = click.FloatRange(min=0)
+    for option in (
+        click.option("--no-auto-resume", "auto_resume", is_flag=True, flag_value=False,
+                     default=True, help="A request to its endpoint does not wake it."),
+        click.option("--end-after", "suspended_s", type=seconds, metavar="SECONDS",
+                     help="Terminate it so long after it was suspended."),
+        click.option("--max-idle", "max_idle_s", type=seconds, metavar="SECONDS",
+                     help="Suspend it when no byte has crossed its endpoint for so long."),
+        click.option("--token-life", "token_life_s", type=click.IntRange(min=1),
+                     metavar="SECONDS", help="The longest life of its tokens; 3600."),
+        click.option("--public-port", "public_ports", type=click.IntRange(1, 65535),
+                     multiple=True, metavar="PORT",
+                     help="Open to everybody who reaches its endpoint, without a token."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def debuggable(command: Callable[P, R]) -> Callable[P, R]:
     """Give a command `--debug`."""
     return click.option(

@@ -78,7 +78,7 @@ class Proxy:
         async with asyncio.TaskGroup() as tasks:
             proxy = cls(made_of, tasks, authority)
             proxy.port = bound[0].getsockname()[1]
-            proxy._servers = [await loop.create_server(proxy._wire, sock=one) for one in bound]
+            proxy._servers = [await loop.create_server(proxy._wire, sock=one, backlog=1024) for one in bound]
             proxy.desk = proxy._desk()
             keeper = tasks.create_task(proxy._tidied())
             _log.info("endpoints.up", port=proxy.port, domain=settings.domain)

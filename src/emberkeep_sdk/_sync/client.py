@@ -10,7 +10,7 @@ from emberkeep_sdk._access import find_access
 from emberkeep_sdk._sse import Messages
 from emberkeep_sdk._sync.http import Http, as_type, path_of
 from emberkeep_sdk._sync.microvm import MicroVM
-from emberkeep_sdk._values import Happening, Image, MicroVMFacts, egress_policy, memory_mib
+from emberkeep_sdk._values import Happening, Image, Ingress, MicroVMFacts, egress_policy, memory_mib
 
 
 class Emberkeep:
@@ -51,11 +51,12 @@ class Emberkeep:
         vcpus: int | None = None,
         name: str | None = None,
         egress: str | Sequence[str] | None = None,
+        ingress: Ingress | None = None,
     ) -> MicroVM:
         """Launch a microVM from `image`; `memory` is in MiB, or text such as "2 GiB".
 
         `egress` is what it may reach: "internet" (public addresses), "none", or a list of
-        destinations such as "203.0.113.0/24:443/tcp".
+        destinations such as "203.0.113.0/24:443/tcp"; `ingress` how it can be reached itself.
 
         As a context manager it is terminated at the end of the block.
         """
@@ -65,6 +66,7 @@ class Emberkeep:
             "memory_mib": memory_mib(memory),
             "vcpus": vcpus,
             "egress": egress_policy(egress),
+            **(ingress.body() if ingress else {}),
         }
         body = {key: value for key, value in wanted.items() if value is not None}
         return self._microvm(self._http.call("POST", path_of("microvms"), body=body))
@@ -72,6 +74,10 @@ class Emberkeep:
     def get(self, ref: str) -> MicroVM:
         """Return the microVM of this id, unique beginning of an id, or name."""
         return self._microvm(self._http.call("GET", path_of("microvms", ref)))
+
+    def authority(self) -> str:
+        """Return the certificate (PEM) that clients of endpoints must trust."""
+        return self._http.text(path_of("ca"))
 
     def images(self) -> list[Image]:
         """Return the images that can be launched."""

@@ -11,7 +11,7 @@ from emberkeep_sdk._sync.execs import Exec
 from emberkeep_sdk._sync.files import Files
 from emberkeep_sdk._sync.http import Http, as_type, path_of
 from emberkeep_sdk._sync.ports import Stream
-from emberkeep_sdk._values import ExecResult, MicroVMFacts, Process, Span
+from emberkeep_sdk._values import ExecResult, MicroVMFacts, Process, Span, Token
 from emberkeep_sdk._wire import (
     COLLECTED,
     Argv,
@@ -56,6 +56,16 @@ class MicroVM:
     def state(self) -> str:
         """Its state as last seen: RUNNING, SUSPENDED, …; `refresh` asks again."""
         return self.facts.state
+
+    @property
+    def endpoint(self) -> str:
+        """Host and port at which it answers HTTPS; empty if the server has no endpoints."""
+        return self.facts.endpoint or ""
+
+    @property
+    def url(self) -> str:
+        """The same as a URL."""
+        return f"https://{self.endpoint}" if self.endpoint else ""
 
     @property
     def details(self) -> dict[str, Any]:
@@ -191,6 +201,16 @@ class MicroVM:
         """Send a signal to a process, or to its whole group."""
         body = {"pid": pid, "signal": signal_number(signal), "group": group}
         self._http.call("POST", self._path("signal"), body=body)
+
+    def token(self, *ports: int | str, life_s: float | None = None) -> Token:
+        """Return a token for ports: numbers, "3000-3999", "all"; for 8080 if none is given.
+
+        It lives an hour, or `life_s` seconds. A token is valid over suspends and resumes.
+        """
+        body: dict[str, Any] = {"ports": list(ports)} if ports else {}
+        if life_s is not None:
+            body["expires_in_s"] = life_s
+        return as_type(self._http.call("POST", self._path("token"), body=body), Token)
 
     def metrics(self) -> dict[str, Any]:
         """Return what it uses now: memory, cpu, disk, load, uptime_s, processes."""
