@@ -83,6 +83,7 @@ class MicroVMFacts(msgspec.Struct, frozen=True, kw_only=True):
     execution_role: str | None = None
     endpoint: str | None = None
     ingress: dict[str, Any] | None = None
+    last_activity_at: float | None = None
     details: dict[str, Any] = {}
 
 

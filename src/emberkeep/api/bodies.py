@@ -52,6 +52,7 @@ class Launch(Request, frozen=True, kw_only=True):
     memory_mib: int | None = None
     vcpus: int | None = None
     egress: Egress | None = None
+    execution_role: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     public_ports: Annotated[tuple[Port, ...], Meta(max_length=64)] = ()
     token_life_s: Annotated[int, Meta(ge=1)] = LIFE_S
     idle_policy: Idle | None = None
@@ -208,8 +209,10 @@ class MicroVMBody(Struct, frozen=True, kw_only=True):
     created_at: float
     terminated_at: float | None
     egress: Egress
+    execution_role: str | None
     endpoint: str | None  # host and port of a URL; None: endpoints are switched off
     ingress: Ingress | None
+    last_activity_at: float | None  # at its endpoint
     details: dict[str, Any] | UnsetType = UNSET
 
     @classmethod
@@ -219,6 +222,7 @@ class MicroVMBody(Struct, frozen=True, kw_only=True):
         details: dict[str, Any] | UnsetType = UNSET,
         *,
         endpoint: str | None = None,
+        active_at: float | None = None,
     ) -> Self:
         """Return `vm` as it is written."""
         return cls(
@@ -232,8 +236,10 @@ class MicroVMBody(Struct, frozen=True, kw_only=True):
             created_at=vm.created_at,
             terminated_at=vm.terminated_at,
             egress=_egress(vm.egress),
+            execution_role=vm.execution_role,
             endpoint=endpoint,
             ingress=vm.endpoint.ingress if vm.endpoint else None,
+            last_activity_at=active_at,
             details=details,
         )
 

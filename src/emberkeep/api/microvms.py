@@ -73,6 +73,7 @@ async def launch(call: Call[None, Launch]) -> MicroVMBody:
         name=None if wanted.name is None else valid_name(wanted.name),
         size=_size(wanted, call.context),
         egress=wanted.policy(),
+        execution_role=wanted.execution_role,
         ingress=wanted.ingress(),
     )
     return _shown(call.context, await call.context.node.launch(request))
@@ -141,8 +142,10 @@ async def kill(call: Call[None, Kill]) -> None:
 def _shown(
     context: Context, vm: MicroVM, details: dict[str, Any] | UnsetType = UNSET
 ) -> MicroVMBody:
-    endpoint = context.endpoints.authority(vm) if context.endpoints else None
-    return MicroVMBody.of(vm, details, endpoint=endpoint)
+    desk = context.endpoints
+    if desk is None:
+        return MicroVMBody.of(vm, details)
+    return MicroVMBody.of(vm, details, endpoint=desk.authority(vm), active_at=desk.active_at(vm))
 
 
 def _size(wanted: Launch, context: Context) -> Size | None:

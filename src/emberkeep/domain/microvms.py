@@ -63,6 +63,7 @@ class MicroVM:
     uid: int  # the host user its VMM runs as
     process: ProcessIdentity | None = None
     egress: EgressPolicy = INTERNET  # for all its life
+    execution_role: str | None = None  # whose credentials it is told
     delta: str | None = None  # its own last sealed delta snapshot: a folder's name
     since: float | None = None  # when it came into its state, as the registry has noted
     endpoint: Endpoint | None = None  # None: of a server before there were any

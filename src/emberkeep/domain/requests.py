@@ -16,6 +16,7 @@ class LaunchRequest:
     name: str | None = None
     size: Size | None = None
     egress: EgressPolicy | None = None
+    execution_role: str | None = None
     ingress: Ingress = field(default_factory=Ingress)
 
 

@@ -131,9 +131,17 @@ class Agent(Files):
             Reply, "wake", deadline_s=deadline_s, wall_ns=wall_ns, entropy=text, identity=identity
         )
 
-    async def thaw(self, *, wall_ns: int, deadline_s: float = DEADLINE_S) -> ClockReading:
-        """Set the clock once more and let the workload go on."""
-        return await self._calls.ask(ClockReading, "thaw", deadline_s=deadline_s, wall_ns=wall_ns)
+    async def thaw(
+        self, *, wall_ns: int, metadata: str | None = None, deadline_s: float = DEADLINE_S
+    ) -> ClockReading:
+        """Set the clock once more, show `metadata`, and let the workload go on."""
+        return await self._calls.ask(
+            ClockReading, "thaw", deadline_s=deadline_s, wall_ns=wall_ns, metadata=metadata
+        )
+
+    async def metadata(self, document: str, *, deadline_s: float = DEADLINE_S) -> None:
+        """Replace what the metadata service shows: a `MetadataDocument` as JSON."""
+        await self._calls.ask(Reply, "metadata", deadline_s=deadline_s, metadata=document)
 
     async def clock(
         self, *, wall_ns: int | None = None, deadline_s: float = DEADLINE_S

@@ -52,7 +52,7 @@ async def recover(ground: Ground, live: Live) -> None:
     try:
         agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
         if (await agent.status()).frozen:
-            await let_go(agent, ground.clock)
+            await let_go(agent, ground.clock, await ground.metadata.of(vm))
     except EmberkeepError as error:
         _log.warning("microvm.agent_silent", microvm=vm.id, why=error.message)
 

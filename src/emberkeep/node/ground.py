@@ -8,6 +8,7 @@ from emberkeep.node.berths import Berths
 from emberkeep.node.images import Images
 from emberkeep.node.layout import Layout
 from emberkeep.node.limits import Admission
+from emberkeep.node.metadata import Metadata
 from emberkeep.node.registry import Registry
 from emberkeep.node.running import Running
 from emberkeep.node.settings import NodeSettings
@@ -30,3 +31,4 @@ class Ground:
     clock: Clock
     settings: NodeSettings
     admission: Admission
+    metadata: Metadata

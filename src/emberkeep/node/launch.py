@@ -25,6 +25,7 @@ async def prepared(ground: Ground, request: LaunchRequest, spans: Spans) -> Snap
     ground.images.known(request.image)
     if request.name:
         ground.registry.free(valid_name(request.name))
+    await ground.metadata.check(request.execution_role)
     with spans.span("snapshot"):
         return await ground.images.snapshot(request.image, size_of(ground, request))
 
@@ -71,6 +72,7 @@ async def _recorded(ground: Ground, place: Place, request: LaunchRequest, spans:
             created_at=ground.clock.wall_ns() / 1e9,
             uid=ready.uid if ready else held.enter_context(ground.uids.one()),
             egress=request.egress or ground.slots.default,
+            execution_role=request.execution_role,
             endpoint=ground.registry.endpoint(place.microvm_id, request.ingress),
         )
         await ground.registry.add(vm)
@@ -84,7 +86,7 @@ async def _started(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> M
         up = replace(vm.to(State.RUNNING), process=live.machine.identity)
         await ground.registry.save(up)
     with spans.span("thaw"):
-        await let_go(agent, ground.clock)
+        await let_go(agent, ground.clock, await ground.metadata.of(up))
     return up
 
 

@@ -17,6 +17,7 @@ from emberkeep.domain.limits import ACCOUNT, LimitFacts
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.ports import Events, MicroVMs
 from emberkeep.domain.requests import ImageFacts, LaunchRequest, PoolFacts
+from emberkeep.domain.roles import Role
 from emberkeep.guestlink.agent import Agent
 from emberkeep.network.settings import NetworkSettings
 from emberkeep.network.slots import Slots
@@ -31,9 +32,11 @@ from emberkeep.node.launch import Place, launch, prepared, size_of
 from emberkeep.node.layout import Layout
 from emberkeep.node.limits import Admission, LimitSettings
 from emberkeep.node.maker import Maker
+from emberkeep.node.metadata import Metadata, MetadataSettings
 from emberkeep.node.pool import Pool
 from emberkeep.node.registry import Registry
 from emberkeep.node.resume import resume
+from emberkeep.node.roles import Roles
 from emberkeep.node.running import Live, Running, logged
 from emberkeep.node.settings import NodeSettings, PoolSettings
 from emberkeep.node.spans import Spans
@@ -65,6 +68,8 @@ class NodeParts:
     pool: PoolSettings
     clock: Clock
     limits: LimitSettings = field(default_factory=LimitSettings)
+    metadata: MetadataSettings = field(default_factory=MetadataSettings)
+    roles: Mapping[str, Role] = field(default_factory=dict)
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
 
@@ -100,13 +105,13 @@ class Node:
             for live in node.ground.running.all():
                 tasks.create_task(logged(node._recovered(live.microvm_id)))
             await made_of.store.forget(made_of.clock.wall_ns() / 1e9 - _DAY_S)
-            keepers = [
-                tasks.create_task(logged(job.keep())) for job in (node.ground.slots, node.pool)
-            ]
+            jobs = (node.ground.slots, node.ground.metadata, node.pool)
+            keepers = [tasks.create_task(logged(job.keep())) for job in jobs]
             try:
                 yield node
             finally:
-                keepers[1].cancel()
+                for keeper in keepers[1:]:
+                    keeper.cancel()
                 await asyncio.wait(keepers[1:])  # one that it was making is ended, not left running
                 await node.pool.close()
                 for live in node.ground.running.all():
@@ -389,4 +394,5 @@ def _ground(made_of: NodeParts, running: Running, journal: Journal, slots: Slots
         clock=made_of.clock,
         settings=made_of.settings,
         admission=Admission(made_of.limits, registry.all, made_of.layout.data),
+        metadata=Metadata(Roles(made_of.roles, made_of.clock), made_of.metadata, running, registry),
     )

@@ -31,6 +31,7 @@ async def resume(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
     with spans.span("verify"):
         await ground.running.gone(vm.id)  # the VMM that wrote the delta and the disk
         full, delta = await _opened(ground, vm)
+    metadata = await ground.metadata.of(vm)
     pending = await ground.registry.save(vm.to(State.PENDING))
     async with _suspended_after_failure(ground, pending):
         live = await restored(ground, pending, full, delta, spans)
@@ -39,7 +40,7 @@ async def resume(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
     with spans.span("commit"):
         await ground.registry.save(up)
     with spans.span("thaw"):
-        await _thawed(ground, live, agent)
+        await _thawed(ground, live, agent, metadata)
     ground.running.later(aio.in_thread(remove_tree, delta.path))
     return up
 
@@ -57,11 +58,11 @@ async def _opened(ground: Ground, vm: MicroVM) -> tuple[Snapshot, Snapshot]:
     return full, delta
 
 
-async def _thawed(ground: Ground, live: Live, agent: Agent) -> None:
+async def _thawed(ground: Ground, live: Live, agent: Agent, metadata: str) -> None:
     """Let the workload go on; past the commit there is no way back."""
     for left in reversed(range(_TRIES)):
         try:
-            await let_go(agent, ground.clock)
+            await let_go(agent, ground.clock, metadata)
         except GuestError:
             if left:
                 agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)

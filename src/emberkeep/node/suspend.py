@@ -97,7 +97,8 @@ async def run_on(ground: Ground, vm: MicroVM) -> None:
         await ended(ground, vm.id, f"it could neither be suspended nor run on: {error.message}")
         return
     try:
-        await let_go(await live.link.ready(deadline_s=AGENT_DEADLINE_S), ground.clock)
+        agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
+        await let_go(agent, ground.clock, await ground.metadata.of(vm))
     except EmberkeepError as error:
         _log.warning("microvm.agent_silent", microvm=vm.id, why=error.message)
     await ground.registry.save(vm.to(State.RUNNING))

@@ -43,14 +43,14 @@ async def repair(link: Link, clock: Clock, identity: Identity | None) -> Agent:
     return agent
 
 
-async def let_go(agent: Agent, clock: Clock) -> None:
-    """Thaw, with the clock within the promise.
+async def let_go(agent: Agent, clock: Clock, metadata: str) -> None:
+    """Thaw, with the clock within the promise and `metadata` in the guest's metadata service.
 
     The error of a clock that was set is at most the time the message took. `thaw` sets it, behind
     a `wake` that has made the way quick; where it was slow all the same, it is set once more.
     """
     sent = clock.monotonic_ns()
-    await agent.thaw(wall_ns=clock.wall_ns())
+    await agent.thaw(wall_ns=clock.wall_ns(), metadata=metadata)
     if clock.monotonic_ns() - sent > _PROMISED_NS:
         await _set_close(agent, clock)
 

@@ -131,6 +131,7 @@ async def _node(settings: Settings) -> AsyncGenerator[Node]:
             layout=layout, store=stores.microvms, events=stores.events, parts=made_of,
             hypervisor=hypervisor, vmm=settings.vmm, settings=settings.node, pool=settings.pool,
             clock=HostClock(), limits=settings.limits, network=settings.network,
+            metadata=settings.metadata, roles=settings.roles,
         )  # fmt: skip
         async with Node.open(node_parts) as node:
             yield node

@@ -19,8 +19,10 @@ from msgspec import Meta
 
 from emberkeep.artifacts.settings import ArtifactSettings
 from emberkeep.domain.errors import Invalid
+from emberkeep.domain.roles import Role
 from emberkeep.network.settings import NetworkSettings
 from emberkeep.node.limits import LimitSettings
+from emberkeep.node.metadata import MetadataSettings
 from emberkeep.node.settings import NodeSettings, PoolSettings
 from emberkeep.proxy.settings import EndpointSettings
 from emberkeep.vmm.settings import VmmSettings
@@ -70,6 +72,8 @@ class Settings:
     pool: PoolSettings = field(default_factory=PoolSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     endpoints: EndpointSettings = field(default_factory=EndpointSettings)
+    metadata: MetadataSettings = field(default_factory=MetadataSettings)
+    roles: dict[str, Role] = field(default_factory=dict)
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
     @property
@@ -193,7 +197,7 @@ def _from_file(path: Path) -> Iterator[_Said]:
 
 def _flat(content: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for key, value in content.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and key not in _tables():
             yield from ((f"{key}.{inner}", one) for inner, one in value.items())
         elif value != {} or key not in _sections():  # an empty section says nothing
             yield key, value
@@ -262,6 +266,12 @@ def _sections() -> dict[str, type[Any]]:
         for name, hint in hints.items()
         if isinstance(hint, type) and is_dataclass(hint) and not hasattr(hint, "parse")
     }
+
+
+def _tables() -> set[str]:
+    """Return the fields of `Settings` that are tables of tables, by names of the user's own."""
+    hints = get_type_hints(Settings)
+    return {name for name, hint in hints.items() if get_origin(hint) is dict}
 
 
 def _types() -> dict[str, Any]:

@@ -119,6 +119,7 @@ def _row(vm: MicroVM) -> Mapping[str, object]:
         "process_boot_id": process.boot_id if process else None,
         "delta": vm.delta,
         "egress": str(vm.egress),
+        "execution_role": vm.execution_role,
         "since": vm.since,
         "endpoint": msgspec.json.encode(vm.endpoint).decode() if vm.endpoint else None,
     }
@@ -147,6 +148,7 @@ def _microvm(row: RowMapping) -> MicroVM:
         process=process,
         delta=row["delta"],
         egress=EgressPolicy.parse(row["egress"]),
+        execution_role=row["execution_role"],
         since=row["since"],
         endpoint=_endpoint(row["endpoint"]),
     )

@@ -26,6 +26,7 @@ microvms: Final = Table(
     Column("process_boot_id", String),
     Column("delta", String),
     Column("egress", String, nullable=False),
+    Column("execution_role", String),
     Column("since", Float),
     Column("endpoint", String),
     Index(

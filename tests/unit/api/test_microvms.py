@@ -36,8 +36,10 @@ async def test_launch_answers_the_microvm(api: Api):
         "created_at": microvm().created_at,
         "terminated_at": None,
         "egress": "internet",
+        "execution_role": None,
         "endpoint": None,
         "ingress": None,
+        "last_activity_at": None,
     }
     assert api.node.launched == [LaunchRequest(image="debian-12", name="web")]
 

@@ -1,0 +1,103 @@
+"""What each microVM is told about itself: with the message that thaws it, and whenever it changes.
+
+It is made here and served in the guest (`emberkeep_guest.imds`); nothing else of the host is in it.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Annotated, Final
+
+import structlog
+from msgspec import Meta
+
+from emberkeep.domain.errors import EmberkeepError
+from emberkeep.domain.limits import ACCOUNT
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.domain.roles import Credentials, document
+from emberkeep.node.registry import Registry
+from emberkeep.node.roles import Roles
+from emberkeep.node.running import Running
+from emberkeep.node.wake import hostname
+
+_LOOK_S: Final = 20.0
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataSettings:
+    """Section `[metadata]`."""
+
+    region: Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] = "us-east-1"
+
+
+class Metadata:
+    """The documents of this node's microVMs; `keep` is the job that renews credentials in them."""
+
+    def __init__(
+        self, roles: Roles, settings: MetadataSettings, running: Running, registry: Registry
+    ) -> None:
+        self._roles = roles
+        self._settings = settings
+        self._running = running
+        self._registry = registry
+        self._told: dict[str, bytes] = {}  # by microVM: a digest, the text holds secrets
+
+    async def check(self, role: str | None) -> None:
+        """Raise `NotFound` or `Unavailable` unless the credentials of `role` can be had."""
+        if role is not None:
+            await self._roles.credentials(role)
+
+    async def of(self, vm: MicroVM) -> str:
+        """Return the document of `vm`, which is about to be told it.
+
+        Credentials that cannot be had now are left out, and told as soon as they can.
+        """
+        text = await self._document(vm)
+        self._told[vm.id] = _digest(text)
+        return text
+
+    async def keep(self) -> None:
+        """Tell those with a role whenever there are newer credentials for it."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Tell those that have not been told the newest."""
+        up = {vm.id: vm for vm in self._registry.all() if vm.state is State.RUNNING}
+        self._told = {one: digest for one, digest in self._told.items() if one in up}
+        for vm in up.values():
+            live = self._running.get(vm.id)
+            agent = live.link.agent if live is not None else None
+            if vm.execution_role is None or agent is None:
+                continue
+            text = await self._document(vm)
+            if self._told.get(vm.id) == _digest(text):
+                continue
+            try:
+                await agent.metadata(text)
+            except EmberkeepError as error:
+                _log.warning("metadata.not_told", microvm=vm.id, why=error.message)
+            else:
+                self._told[vm.id] = _digest(text)
+
+    async def _document(self, vm: MicroVM) -> str:
+        about = {"microvm_id": vm.id, "hostname": hostname(vm.name), "image": vm.image}
+        return document(
+            about, region=self._settings.region, account=ACCOUNT,
+            credentials=await self._credentials(vm),
+        )  # fmt: skip
+
+    async def _credentials(self, vm: MicroVM) -> Credentials | None:
+        if vm.execution_role is None:
+            return None
+        try:
+            return await self._roles.credentials(vm.execution_role)
+        except EmberkeepError as error:
+            _log.warning("metadata.no_credentials", microvm=vm.id, why=error.message)
+            return None
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode()).digest()

@@ -1,0 +1,72 @@
+"""The credentials of execution roles: obtained once for all microVMs that have the role."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+from emberkeep.base import proc
+from emberkeep.base.clock import Clock
+from emberkeep.domain.errors import EmberkeepError, NotFound, Unavailable
+from emberkeep.domain.roles import Credentials, Role, fixed, printed
+
+_COMMAND_S: Final = 30.0
+
+
+class Roles:
+    """What is configured under `[roles]`."""
+
+    def __init__(self, roles: Mapping[str, Role], clock: Clock) -> None:
+        self._roles = roles
+        self._clock = clock
+        self._obtained: dict[str, Credentials] = {}
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def credentials(self, name: str) -> Credentials:
+        """Return valid credentials of a role.
+
+        Raises `NotFound` if there is no such role, `Unavailable` if its command fails or what it
+        gave has expired.
+        """
+        role = self._roles.get(name)
+        if role is None:
+            known = ", ".join(sorted(self._roles)) or "none"
+            raise NotFound(
+                f"there is no role {name[:80]!r}", hint=f"configured under [roles]: {known}"
+            )
+        async with self._turns[name]:
+            now = self._clock.wall_ns() / 1e9
+            held = self._obtained.get(name)
+            if held is None or held.due(now):
+                try:
+                    held = self._obtained[name] = await _new(name, role, now)
+                except EmberkeepError:
+                    if held is None or held.expires_at <= now:
+                        raise
+            if held.expires_at <= now:
+                raise Unavailable(
+                    f"the credentials of role {name!r} have expired",
+                    hint=f"give it new ones in emberkeep.toml: roles.{name}",
+                )
+            return held
+
+
+async def _new(name: str, role: Role, now: float) -> Credentials:
+    if not role.command:
+        return fixed(role, now)
+    try:
+        done = await proc.arun(role.command, timeout=_COMMAND_S)
+    except (OSError, TimeoutError) as error:
+        raise Unavailable(
+            f"the command of role {name!r} cannot be run: {error}", hint=f"see roles.{name}.command"
+        ) from error
+    if not done.ok:
+        raise Unavailable(
+            f"the command of role {name!r} ended with status {done.code}:"
+            f" {done.stderr.strip()[-200:]}",
+            hint=f"see roles.{name}.command",
+        )
+    try:
+        return printed(done.stdout, now)
+    except EmberkeepError as error:
+        raise Unavailable(f"role {name!r}: {error.message}", hint=error.hint) from error
