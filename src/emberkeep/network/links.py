@@ -17,6 +17,7 @@ from emberkeep.domain.egress import Network, within
 from emberkeep.domain.errors import Invalid, Unavailable
 
 COMMON: Final = "emk"  # what the host's ends of the uplinks of all our servers begin with
+SLOT_MAC: Final = "02:ee:00:00:00:03"  # of every slot's end; neighbours are written down
 _PIECE: Final = 19  # bits: 4,096 links
 _ULA: Final = 0xFD << 120
 
@@ -27,6 +28,7 @@ class Ends:
 
     host: tuple[IPv4Interface, IPv6Interface]
     slot: tuple[IPv4Interface, IPv6Interface]
+    host_mac: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class Links:
         return Ends(
             host=(IPv4Interface((four, 31)), IPv6Interface((six, 127))),
             slot=(IPv4Interface((four + 1, 31)), IPv6Interface((six + 1, 127))),
+            host_mac=f"02:ee:01:00:{number >> 8:02x}:{number & 255:02x}",
         )
 
     def number(self, address: IPv4Address | IPv6Address) -> int | None:

@@ -33,7 +33,9 @@ class Pair:
     """A veth pair: a device here, its peer in the namespace behind `peer_netns_fd`."""
 
     name: str
+    mac: str
     peer: str
+    peer_mac: str
     peer_netns_fd: int
 
 
@@ -45,8 +47,11 @@ class Netlink:
 
     def veth(self, pair: Pair, mtu: int) -> None:
         """Make a pair of devices."""
-        peer = {"ifname": pair.peer, "net_ns_fd": pair.peer_netns_fd, "mtu": mtu}
-        self._ip.link("add", ifname=pair.name, kind="veth", mtu=mtu, peer=peer)
+        peer = {
+            "ifname": pair.peer, "address": pair.peer_mac, "net_ns_fd": pair.peer_netns_fd,
+            "mtu": mtu,
+        }  # fmt: skip
+        self._ip.link("add", ifname=pair.name, address=pair.mac, kind="veth", mtu=mtu, peer=peer)
 
     def up(self, name: str, *addresses: Interface, mac: str | None = None) -> None:
         """Give a device its addresses and bring it up."""

@@ -1,7 +1,8 @@
 """Which uplink the slots of a server have: the best that host, user and setting allow."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +48,16 @@ def found(settings: NetworkSettings, instance: str) -> Outside:
         uplink=NoUplink(), bounds=_bounds(settings), filtered=nftables.binary() is not None,
         why="; ".join(reasons),
     )  # fmt: skip
+
+
+def of_now(bounds: Bounds) -> Bounds:
+    """Return `bounds` with the addresses that the host has now.
+
+    The host's own rules know at any time which these are; this is for when they have been flushed.
+    """
+    with netlink() as devices:
+        found = {ip_network(one.ip) for _, one in devices.interfaces()}
+    return replace(bounds, own=tuple(found))
 
 
 def is_host_root(uid_map: Path = Path("/proc/self/uid_map")) -> bool:

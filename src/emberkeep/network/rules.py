@@ -36,6 +36,7 @@ class Bounds:
     connections: int
     new_connections_per_s: int
     links: tuple[Network, ...] = ()  # the addresses between slots and host: never reachable
+    own: tuple[Network, ...] = ()  # the host's other addresses, as far as they are known
 
 
 def slot_rules(policy: EgressPolicy, bounds: Bounds) -> str:
@@ -45,13 +46,12 @@ def slot_rules(policy: EgressPolicy, bounds: Bounds) -> str:
 table arp {TABLE} {{
   chain input {{
     type filter hook input priority filter; policy drop;
-    iifname "{UP}" accept
     iifname "{TAP}" arp saddr ip {GUEST_4} arp saddr ether {GUEST_MAC} accept
   }}
 }}
 table inet {TABLE} {{
 {counters}
-{_sets(bounds.links)}
+{_sets((*bounds.links, *bounds.own))}
 {_ARRIVING}
 {_PASSING}
   chain egress {{
@@ -113,12 +113,12 @@ _ANSWERING: Final = f"""
 _LOCAL: Final = f"""
   chain input {{
     type filter hook input priority filter; policy drop;
-    {_ND} accept
+    iifname "{TAP}" {_ND} accept
     iifname "{TAP}" goto gateway
   }}
   chain output {{
     type filter hook output priority filter; policy drop;
-    {_ND} accept
+    oifname "{TAP}" {_ND} accept
     oifname "{TAP}" ct state established,related accept
   }}"""
 
@@ -173,7 +173,6 @@ table inet {table} {{
   }}
   chain guests {{
     fib saddr . iif oif missing counter drop
-    {_ND} accept
     fib daddr type != unicast counter drop
     iifname vmap @policies
     counter drop
@@ -191,7 +190,6 @@ table inet {table} {{
   }}
   chain input {{
     type filter hook input priority filter - 5; policy accept;
-    iifname {mine} {_ND} accept
     iifname {mine} counter drop
   }}
   chain postrouting {{

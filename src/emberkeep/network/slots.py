@@ -16,7 +16,7 @@ from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.errors import EmberkeepError
 from emberkeep.network import namespace, nftables
 from emberkeep.network.dns import Relays, SlotRelay
-from emberkeep.network.outside import Outside, found
+from emberkeep.network.outside import Outside, found, of_now
 from emberkeep.network.resolvers import resolvers
 from emberkeep.network.settings import NetworkSettings
 from emberkeep.network.slot import NetworkSlot, bare, enact, furnish, limit
@@ -191,9 +191,12 @@ class Slots:
         self._held[owner] = await aio.in_thread(self._made, policy)
 
     async def _cleared(self) -> None:
-        gone, self._leaving = self._leaving, []
+        gone = list(self._leaving)
         if gone:
-            await aio.in_thread(self._disposed, gone)
+            try:
+                await aio.in_thread(self._disposed, gone)
+            finally:  # what could not be removed is swept away at the next start
+                del self._leaving[: len(gone)]
 
     def _names(self) -> dict[str, EgressPolicy]:
         return {
@@ -208,7 +211,7 @@ class Slots:
         slot = bare()
         try:
             if outside.filtered:
-                furnish(slot, policy, outside.bounds)
+                furnish(slot, policy, of_now(outside.bounds))
                 slot.link = outside.uplink.attach(slot.netns_fd)
                 limit(slot, self._settings.bandwidth_mbit)
                 slot.relay = self._relay(slot.netns_fd)

@@ -10,7 +10,7 @@ from typing import Final
 
 from emberkeep.domain.errors import QuotaExceeded
 from emberkeep.network import forwarding, namespace
-from emberkeep.network.links import Links
+from emberkeep.network.links import SLOT_MAC, Links
 from emberkeep.network.netlink import Pair, netlink
 from emberkeep.network.uplink import UP, Kind, Link
 from emberkeep_guest.addresses import MTU
@@ -53,14 +53,17 @@ class Veth:
 
         def work() -> None:
             with netlink() as devices:
-                devices.veth(Pair(UP, name, self._host), mtu)
+                devices.veth(Pair(UP, SLOT_MAC, name, ends.host_mac, self._host), mtu)
                 devices.up(UP, *ends.slot)
                 for one in ends.host:
+                    devices.neighbour(UP, str(one.ip), ends.host_mac)
                     devices.default_route(UP, str(one.ip))
 
         def at_home() -> None:
             with netlink() as devices:
                 devices.up(name, *ends.host)
+                for one in ends.slot:
+                    devices.neighbour(name, str(one.ip), SLOT_MAC)
             forwarding.open_link(name)
 
         try:
