@@ -18,11 +18,14 @@ class Freezer:
         self.frozen = False  # or about to be
         self._switch = os.open(f"{cgroup}/cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
         self._events = os.open(f"{cgroup}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        self._changes = select.epoll()
+        self._changes.register(self._events, select.EPOLLPRI)
 
     def close(self) -> None:
         """Let go of the cgroup."""
         os.close(self._switch)
         os.close(self._events)
+        self._changes.close()
 
     async def freeze(self) -> None:
         """Return when no process of the cgroup runs any more; if that fails they all run again."""
@@ -44,8 +47,6 @@ class Freezer:
         self.frozen = False
 
     async def _all_frozen(self) -> None:
-        with select.epoll() as changes:
-            changes.register(self._events, select.EPOLLPRI)
-            while b"frozen 1" not in os.pread(self._events, 4096, 0):
-                await fdio.readable(changes.fileno())
-                changes.poll(0)
+        while b"frozen 1" not in os.pread(self._events, 4096, 0):
+            await fdio.readable(self._changes.fileno())
+            self._changes.poll(0)

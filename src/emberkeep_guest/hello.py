@@ -5,14 +5,13 @@ stands before these lines is dropped on both sides.
 """
 
 import asyncio
-import re
 from typing import Final
 
 from emberkeep_guest.outbox import Transport
 from emberkeep_guest.yamux import HEADER_SIZE, MOST
 
-_HELLO: Final = re.compile(rb"EMBERKEEP/1 ([0-9a-f]{32})\n")
-_HELLO_SIZE: Final = 45
+_HELLO: Final = b"EMBERKEEP/1 "  # then 32 hex digits and the end of the line
+_HELLO_SIZE: Final = 45  # no regular expression: its engine would be translated for this alone
 _PATIENCE: Final = 4 << 20  # bytes of an earlier session the host drops before it gives up
 # No frame can hold these, whatever part of one the guest has got: it ends the old session.
 _PADDING: Final = b"\n" * (MOST + HEADER_SIZE)
@@ -61,12 +60,15 @@ class Hellos:
         The last one, since the host says nothing behind a hello before it is answered.
         """
         data = self._tail + data
-        found = list(_HELLO.finditer(data))
-        if not found:
-            self._tail = data[-(_HELLO_SIZE - 1) :]
-            return None
-        self._tail = b""
-        return found[-1][1], data[found[-1].end() :]
+        at = data.rfind(_HELLO)
+        while at >= 0:
+            nonce, end = data[at + len(_HELLO) : at + _HELLO_SIZE - 1], at + _HELLO_SIZE
+            if data[end - 1 : end] == b"\n" and not nonce.strip(b"0123456789abcdef"):
+                self._tail = b""
+                return nonce, data[end:]
+            at = data.rfind(_HELLO, 0, at)
+        self._tail = data[-(_HELLO_SIZE - 1) :]
+        return None
 
 
 class Answer:
