@@ -75,6 +75,7 @@ class FakeMicrovms:
     resume_waits: asyncio.Event | None = None
     connects: int = 0
     streams: list[LocalStream] = field(default_factory=list)
+    _waiting: list[asyncio.Event] = field(default_factory=list)
 
     def add(self, number: int = 1, *, ingress: Ingress | None = None) -> MicroVM:
         vm = microvm(number, state=State.RUNNING, since=time.time())
@@ -89,6 +90,17 @@ class FakeMicrovms:
             for stream in self.streams:
                 stream.lose()
             self.streams.clear()
+
+        for waiting in self._waiting:
+            waiting.set()
+
+    async def changed(self, microvm_id: str, state: State) -> None:
+        """Wait until a microVM is in `state`."""
+        news = asyncio.Event()
+        self._waiting.append(news)
+        while self.vms[microvm_id].state is not state:
+            news.clear()
+            await news.wait()
 
     def peek(self, microvm_id: str) -> MicroVM | None:
         vm = self.vms.get(microvm_id)

@@ -190,6 +190,9 @@ class Endpoints(Protocol):
     def authority(self, vm: MicroVM) -> str | None:
         """Return where `vm` answers, as it stands in a URL."""
 
+    def active_at(self, vm: MicroVM) -> float | None:
+        """Return when the last byte crossed its endpoint, if any is known of."""
+
     def token(
         self, vm: MicroVM, ports: Sequence[Ports], *, life_s: float, shell: bool = False
     ) -> tuple[str, float]:

@@ -18,13 +18,14 @@ _HTTPS: Final = 443
 class Desk:
     """`domain.ports.Endpoints`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  its parts
         self,
         microvms: Microvms,
         mint: Mint,
         clock: Clock,
         *,
         name: Callable[[MicroVM], str],
+        active_at: Callable[[str], float],
         port: int,
         authority_pem: str,
     ) -> None:
@@ -32,6 +33,7 @@ class Desk:
         self._mint = mint
         self._clock = clock
         self._name = name
+        self._active_at = active_at
         self._port = port
         self.authority_pem = authority_pem
 
@@ -40,6 +42,10 @@ class Desk:
         if vm.endpoint is None:
             return None
         return self._name(vm) + ("" if self._port == _HTTPS else f":{self._port}")
+
+    def active_at(self, vm: MicroVM) -> float | None:
+        """Return when the last byte crossed the endpoint of `vm`, if any is known of."""
+        return self._active_at(vm.id) or None
 
     def token(
         self, vm: MicroVM, ports: Sequence[Ports], *, life_s: float, shell: bool = False

@@ -91,6 +91,11 @@ class Doors:
             door = self._doors[microvm_id] = Door(microvm_id, self._settings, self._clock)
         return door
 
+    def active_at(self, microvm_id: str) -> float:
+        """Return when the last byte crossed, in seconds since the epoch; 0 if none did."""
+        door = self._doors.get(microvm_id)
+        return door.last_ns / 1e9 if door else 0.0
+
     def all(self) -> list[Door]:
         """Return every door."""
         return list(self._doors.values())

@@ -18,6 +18,7 @@ from emberkeep.proxy.desk import Desk
 from emberkeep.proxy.doors import Doors, Visit
 from emberkeep.proxy.guests import Guests
 from emberkeep.proxy.http1 import converse
+from emberkeep.proxy.idle import Keeper
 from emberkeep.proxy.ports import ClientGone, Exchange, Microvms
 from emberkeep.proxy.relay import Cut
 from emberkeep.proxy.service import Found, Service
@@ -56,14 +57,15 @@ class Proxy:
         self.mint = keys.opened(made_of.data, rotation_s=settings.rotation_days * _DAY_S)
         self.found = Found(made_of.microvms, settings)
         self.port = settings.port or 0
-        self.desk = self._desk()
         self._tasks = tasks
         self._certificates = Certificates(authority, settings, clock, PROTOCOLS)
         self._guests = Guests(made_of.microvms, settings, tasks)
         self._service = Service(
             made_of.microvms, self.found, self._guests, mint=self.mint, clock=clock
         )
+        self._idle = Keeper(made_of.microvms, self.doors, made_of.data, clock=clock, tasks=tasks)
         self._connections: set[asyncio.Task[None]] = set()
+        self.desk = self._desk()
 
     @classmethod
     @asynccontextmanager
@@ -78,14 +80,17 @@ class Proxy:
         async with asyncio.TaskGroup() as tasks:
             proxy = cls(made_of, tasks, authority)
             proxy.port = bound[0].getsockname()[1]
-            proxy._servers = [await loop.create_server(proxy._wire, sock=one, backlog=1024) for one in bound]
+            proxy._servers = [
+                await loop.create_server(proxy._wire, sock=one, backlog=1024) for one in bound
+            ]
             proxy.desk = proxy._desk()
-            keeper = tasks.create_task(proxy._tidied())
+            jobs = [tasks.create_task(one) for one in (proxy._tidied(), proxy._idle.keep())]
             _log.info("endpoints.up", port=proxy.port, domain=settings.domain)
             try:
                 yield proxy
             finally:
-                keeper.cancel()
+                for job in jobs:
+                    job.cancel()
                 await proxy.close()
 
     async def close(self) -> None:
@@ -104,6 +109,7 @@ class Proxy:
             self.mint,
             self._clock,
             name=self.found.name,
+            active_at=self._idle.active_at,
             port=self.port,
             authority_pem=self.authority.pem,
         )

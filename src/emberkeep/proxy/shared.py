@@ -14,6 +14,10 @@ class Shared(Generic[T]):
         self._tasks = tasks
         self._jobs: dict[Hashable, asyncio.Future[T]] = {}
 
+    def busy(self, key: Hashable) -> bool:
+        """Say whether a job of `key` runs."""
+        return key in self._jobs
+
     async def once(self, key: Hashable, job: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what the job of `key` returns, or raise what it raises."""
         done = self._jobs.get(key)
