@@ -21,19 +21,31 @@ _ENDS_WITHIN_S: Final = 300.0  # microVMs are suspended first
 @click.option("--detach", "-d", is_flag=True, help="In the background; return when it is ready.")
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen; 127.0.0.1:9700 otherwise.")
 @click.option("--data", type=click.Path(file_okay=False), help="The folder of all state.")
+@click.option("--require-confinement", is_flag=True,
+              help="Run no VMM that lacks one of the defences of docs/confinement.md.")  # fmt: skip
 @click.option("--ready-fd", type=int, hidden=True, help="Written to once it is ready.")
 @debuggable
-def up(*, detach: bool, listen: str | None, data: str | None, ready_fd: int | None) -> None:
+def up(
+    *,
+    detach: bool,
+    listen: str | None,
+    data: str | None,
+    require_confinement: bool,
+    ready_fd: int | None,
+) -> None:
     """Start the server; it adopts the microVMs that run since an earlier one."""
     from emberkeep.serve.config import load  # noqa: PLC0415  start-up time
 
-    settings = load({"listen": listen, "data": data})
+    strict = "true" if require_confinement else None
+    settings = load({"listen": listen, "data": data, "vmm.require_confinement": strict})
     if not detach:
         _serve(settings, ready_fd)
         return
     from emberkeep.cli.detach import start  # noqa: PLC0415  start-up time
 
-    pid = start(_given(listen, data), log=settings.data / "emberkeep.log")
+    pid = start(
+        _given(listen, data, strict=require_confinement), log=settings.data / "emberkeep.log"
+    )
     click.echo(f"emberkeep is ready at {settings.url} (pid {pid})")
 
 
@@ -119,9 +131,10 @@ def _serve(settings: "Settings", ready_fd: int | None) -> None:
     serve(settings, ready=ready)
 
 
-def _given(listen: str | None, data: str | None) -> list[str]:
+def _given(listen: str | None, data: str | None, *, strict: bool) -> list[str]:
     """Return the options that were given, with paths that mean the same from anywhere."""
     words = ["--listen", listen] if listen else []
+    words += ["--require-confinement"] if strict else []
     return [*words, "--data", str(Path(data).absolute())] if data else words
 
 

@@ -120,12 +120,21 @@ def print_facts(facts: Mapping[str, Any], *, indent: str = "") -> None:
             click.echo(f"{indent}{name}")
             print_facts(value, indent=indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            spans = {str(one.get("name")): f"{one.get('ms')} ms" for one in value}
+            rows = {str(one.get("name")): _of_row(one) for one in value}
             click.echo(f"{indent}{name}")
-            print_facts(spans, indent=indent + "  ")
+            print_facts(rows, indent=indent + "  ")
         else:
             text = _moment(value) if name.endswith("_at") else _plain(value)
             click.echo(f"{indent}{name.ljust(width)}{text}".rstrip())
+
+
+def _of_row(one: Mapping[str, Any]) -> str:
+    """Return what a span or a defence says beside its name."""
+    if "in_force" not in one:
+        return f"{one.get('ms')} ms"
+    absent = "NOT IN FORCE" if one.get("asked", True) else "not in force"
+    words = "in force" if one["in_force"] else absent
+    return f"{words}: {one['detail']}" if one.get("detail") else words
 
 
 @contextmanager

@@ -36,6 +36,7 @@ async def adopt(ground: Ground) -> None:
             await _taken_over(ground, vm)
     kept = {live.machine.identity.pid for live in ground.running.all()}
     ended = await orphans.end_all(ground.berths.mark(""), but=kept)
+    ended += await ground.hypervisor.sweep(but=kept)
     await ground.slots.begin()
     for vm in known:
         await _settled(ground, vm)

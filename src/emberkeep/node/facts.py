@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Final
 
 from emberkeep.node.layout import Home
-from emberkeep.vmm.machine import Machine
+from emberkeep.node.running import Live
+from emberkeep.vmm.hypervisor import Hypervisor
 
 _FIELD: Final = re.compile(r"^(\w+):\s+(\S+)", re.MULTILINE)
-_NAMESPACES: Final = ("mnt", "pid", "net", "ipc", "uts")
 
 
-def of_process(machine: Machine) -> Mapping[str, object]:
+def of_process(hypervisor: Hypervisor, live: Live | None) -> Mapping[str, object]:
     """Describe a running VMM: its process, what memory is its own, how it is confined."""
+    if live is None:
+        return {}
+    machine = live.machine
     folder = Path(f"/proc/{machine.identity.pid}")
     try:
-        status = dict(_FIELD.findall((folder / "status").read_text(encoding="utf-8")))
         rollup = dict(_FIELD.findall((folder / "smaps_rollup").read_text(encoding="utf-8")))
-        spaces = [name for name in _NAMESPACES if _own(folder, name)]
-    except OSError:
+        uid = folder.stat().st_uid
+        defences = hypervisor.defences(machine)
+    except (OSError, KeyError):
         return {}  # it has just ended
     private = sum(int(rollup.get(name, 0)) for name in ("Private_Clean", "Private_Dirty"))
     return {
@@ -29,13 +32,7 @@ def of_process(machine: Machine) -> Mapping[str, object]:
         "accelerator": machine.shape.accelerator,
         "machine": machine.shape.machine,
         "cpu": machine.shape.cpu,
-        "confinement": {
-            "uid": int(status.get("Uid", -1)),
-            "capabilities": int(status.get("CapEff", "0"), 16),
-            "no_new_privileges": status.get("NoNewPrivs") == "1",
-            "seccomp": status.get("Seccomp") == "2",
-            "namespaces": spaces,
-        },
+        "confinement": {"uid": uid, "defences": [one.as_json() for one in defences]},
     }
 
 
@@ -46,10 +43,6 @@ def of_files(home: Home, delta: str | None) -> Mapping[str, object]:
         "disk_bytes": _taken(home.overlay),
         "delta_bytes": sum(_taken(item) for item in items),
     }
-
-
-def _own(folder: Path, name: str) -> bool:
-    return (folder / "ns" / name).readlink() != Path(f"/proc/self/ns/{name}").readlink()
 
 
 def _taken(path: Path) -> int:

@@ -206,7 +206,7 @@ class Node:
             "id": vm.id,
             "snapshot": vm.snapshot,
             **(await aio.in_thread(facts.of_files, home, vm.delta)),
-            **(await aio.in_thread(facts.of_process, live.machine) if live else {}),
+            **(await aio.in_thread(facts.of_process, self.ground.hypervisor, live)),
             "network": {"egress": str(vm.egress), **(await self.ground.slots.facts(vm.id))},
             "timeline": self._timelines.get(vm.id, {}),
         }

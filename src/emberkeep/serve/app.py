@@ -27,8 +27,11 @@ from emberkeep.node.node import Node, NodeParts
 from emberkeep.proxy.proxy import Proxy, ProxyParts
 from emberkeep.serve import credentials, privileges
 from emberkeep.serve.config import Settings, homes
+from emberkeep.serve.confine import confined
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
 from emberkeep.store.database import opened
+from emberkeep.vmm.bounds import whole_disk
+from emberkeep.vmm.cells import Cells
 from emberkeep.vmm.hypervisor import Hypervisor
 from emberkeep.vmm.shape import KVM_CPU, MICROVM
 from emberkeep.vmm.start import VmmHost
@@ -125,8 +128,11 @@ async def _node(settings: Settings) -> AsyncGenerator[Node]:
     layout.prepare()
     artifacts = Artifacts(settings.data / "artifacts")
     made_of = await aio.in_thread(parts, artifacts, settings.vmm)
-    hypervisor = Hypervisor(await _vmm_host(settings, made_of))
-    async with opened(settings.data / "emberkeep.db") as stores:
+    async with (
+        confined(layout.instance(), settings.vmm) as cells,
+        opened(settings.data / "emberkeep.db") as stores,
+    ):
+        hypervisor = Hypervisor(await _vmm_host(settings, made_of, cells))
         node_parts = NodeParts(
             layout=layout, store=stores.microvms, events=stores.events, parts=made_of,
             hypervisor=hypervisor, vmm=settings.vmm, settings=settings.node, pool=settings.pool,
@@ -150,7 +156,7 @@ async def _endpoints(settings: Settings, node: Node) -> AsyncGenerator[Proxy | N
         yield proxy
 
 
-async def _vmm_host(settings: Settings, made_of: Parts) -> VmmHost:
+async def _vmm_host(settings: Settings, made_of: Parts, cells: Cells) -> VmmHost:
     binary, version = await aio.in_thread(qemu_binary, settings.vmm)
     probe = accelerator.Probe(
         qemu=str(binary),
@@ -169,6 +175,9 @@ async def _vmm_host(settings: Settings, made_of: Parts) -> VmmHost:
         version=version,
         accelerator=verdict.accelerator,
         host_cpu=host_cpu(),
+        cells=cells,
+        settings=settings.vmm,
+        disk=whole_disk(settings.data),
         visible=(*visible_to(binary), *settings.vmm.visible),
     )
 

@@ -5,17 +5,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from emberkeep.base import aio, proc
-from emberkeep.domain.errors import EmberkeepError, GuestError
+from emberkeep.domain.confinement import Defence, defences, told
+from emberkeep.domain.errors import EmberkeepError, GuestError, Unavailable
 from emberkeep.domain.microvms import ProcessIdentity
 from emberkeep.vmm.machine import QMP_SOCKET, Machine, opened_delta
 from emberkeep.vmm.qemu.monitor import Monitor
 from emberkeep.vmm.shape import Shape, check_restorable
 from emberkeep.vmm.snapshot import Snapshot
 from emberkeep.vmm.start import Berth, Span, VmmHost, start, unmeasured
+from emberkeep.vmm.witness import seen
 
 _ADOPT_DEADLINE_S: Final = 15.0
 _END_DEADLINE_S: Final = 30.0
+_log = structlog.get_logger()
 
 
 class Hypervisor:
@@ -23,10 +28,12 @@ class Hypervisor:
 
     def __init__(self, host: VmmHost) -> None:
         self.host = host
+        self._looked = False  # at a VMM of ours: the next ones are held alike
 
     async def boot(self, shape: Shape, berth: Berth) -> Machine:
         """Start a VM from nothing; it is stopped before its first instruction."""
-        return await start(self.host, shape, berth, from_nothing=True)
+        machine = await start(self.host, shape, berth, from_nothing=True)
+        return await self._held(machine)
 
     async def restore(
         self, full: Snapshot, delta: Snapshot | None, berth: Berth, *, span: Span = unmeasured
@@ -47,7 +54,8 @@ class Hypervisor:
     async def waiting(self, taken: Snapshot, berth: Berth, *, span: Span = unmeasured) -> Machine:
         """Start a VMM that waits to be loaded with `taken`; raise `Mismatch` if that cannot fit."""
         self.check(taken)
-        return await start(self.host, taken.shape, berth, from_nothing=False, span=span)
+        machine = await start(self.host, taken.shape, berth, from_nothing=False, span=span)
+        return await self._held(machine)
 
     def check(self, taken: Snapshot) -> None:
         """Raise `Mismatch` unless `taken` can be restored on this host."""
@@ -77,8 +85,50 @@ class Hypervisor:
             await proc.gone(pidfd)
             return None
         return Machine(
-            identity=identity, pidfd=pidfd, monitor=monitor, run=run, shape=shape, memory=memory
+            identity=identity, pidfd=pidfd, monitor=monitor, run=run, shape=shape, memory=memory,
+            group=self.host.cells.tree.of(identity.pid),
+        )  # fmt: skip
+
+    async def sweep(self, *, but: set[int]) -> int:
+        """End the processes in our control groups except `but`, whatever they call themselves.
+
+        Returns how many that were; makes ready for the VMMs to come.
+        """
+        ended = await self.host.cells.sweep(but=but)
+        self.host.cells.refill()
+        return ended
+
+    def defences(self, machine: Machine) -> list[Defence]:
+        """Say what holds the VMM in its place; raise OSError if it has just ended."""
+        settings = self.host.settings
+        return defences(
+            seen(
+                machine.identity.pid,
+                machine.group,
+                missing=self.host.cells.tree.found.missing,
+                throttled=bool(settings.io_mib_s or settings.io_ops_s),
+            )
         )
+
+    async def _held(self, machine: Machine) -> Machine:
+        """Return `machine` if it is confined as it must be; else end it and raise `Unavailable`."""
+        required = self.host.settings.require_confinement
+        if self._looked and not required:
+            return machine
+        try:
+            lacking = [one for one in self.defences(machine) if one.lacks]
+        except OSError:
+            return machine  # it has just ended: whoever uses it next is told why
+        self._looked = True
+        if lacking and required:
+            await aio.finish(machine.end(), within=_END_DEADLINE_S)
+            raise Unavailable(
+                f"the VMM is not confined as vmm.require_confinement wants it: {told(lacking)}",
+                hint="see: emberkeep doctor",
+            )
+        if lacking:
+            _log.warning("vmm.not_in_force", lacking=told(lacking))
+        return machine
 
 
 @asynccontextmanager

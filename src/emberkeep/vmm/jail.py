@@ -1,50 +1,107 @@
-"""The jail a VMM is started in: a script, so that nothing of the server is in the process.
+"""The jails VMMs are started in: a script, so that nothing of the server is in the process.
 
-Run as `python -I -S jail.py MARK SPEC_FD` with root's powers (of the host, or of a user namespace).
-It leaves a process that is PID 1 of its own pid namespace, has its own mount, network, ipc and uts
-namespaces, sees read-only system libraries and the files of its spec and nothing else, runs as an
-unprivileged user with no capability and cannot gain any. MARK stands in the command line so that a
-restarted server finds what it left behind.
+Run as `python -I -S jail.py MARK CONTROL_FD` with root's powers (of the host, or of a user
+namespace). It waits on the socket CONTROL_FD, since the start of an interpreter is dear and that of
+a child of it is not. Each message brings descriptors: the socket of a new *cell*, and the files
+`cgroup.procs` of the control groups that are the cell's. A cell enters these at once and waits for
+one message, its spec, with the descriptors that go with it. It then becomes the VMM: PID 1 of its
+own pid namespace, with own mount, network, ipc, uts and cgroup namespaces, that sees read-only
+system libraries and the files of its spec and nothing else, runs as an unprivileged user with no
+capability and cannot gain any. MARK stands in the command line of whatever waits. All end with the
+server: their sockets are at an end then.
 
-The spec is JSON: {argv, env, uid, netns_fd, pid_fd, root, binds: [[source, target, writable]],
-copies: [path], devices: [name], keep_fds: [n], nofile: n, fsize: n, groups:
-whether this user namespace lets groups be dropped}. Core dumps are always off.
+The spec is JSON: {argv, env, uid, root, binds: [[source, target, writable]], copies: [path],
+devices: [name], nofile: n, fsize: n, groups: whether this user namespace lets groups be dropped}.
+Its descriptors are the standard error, the network namespace, and what the VMM shall have as
+FIRST_FD, FIRST_FD + 1, … Core dumps are always off. The answer is the host pid of the VMM; the end
+of the answer is the end of the jail's part.
 """
 
+import array
 import ctypes
 import json
 import os
 import resource
+import signal
+import socket
 import sys
 
+FIRST_FD = 64  # above whatever the jail itself has open
+
 _NEWNS, _NEWUTS, _NEWIPC, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
+_NEWCGROUP = 0x2000000
 _RDONLY, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 _DETACH = 2
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT = 24, 38, 8, 47
 _PIVOT_ROOT = 155  # x86-64
 _LAST_CAP = 63
 _THREADS = 512
+_OOM_SCORE = b"400"  # a VMM goes before the server does, and before what else serves the host
+_MOST_FDS = 250
+_MOST_BYTES = 1 << 20
+_NEVER = ("MSGQUEUE", "RTPRIO", "NICE", "MEMLOCK", "CORE")  # limits that are 0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
-    """Build the jail, fork its PID 1, tell its host pid, leave."""
-    with os.fdopen(int(sys.argv[2]), "rb") as file:
-        spec = json.loads(file.read())
-    for fd in [spec["pid_fd"], *spec["keep_fds"]]:
-        os.set_inheritable(fd, fd != spec["pid_fd"])
-    if spec["netns_fd"] is None:
-        _call("unshare", _NEWNET)
-    else:
-        _call("setns", spec["netns_fd"], _NEWNET)
-        os.close(spec["netns_fd"])
-    _call("unshare", _NEWNS | _NEWIPC | _NEWUTS | _NEWPID)
+    """Make a cell for each message, until there is no server."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a cell has ended
+    control = socket.socket(fileno=int(sys.argv[2]))
+    while True:
+        message, fds = _received(control)
+        if not message:
+            return
+        if os.fork() == 0:
+            control.close()
+            _cell(socket.socket(fileno=fds[0]), fds[1:])
+        for fd in fds:
+            os.close(fd)
+
+
+def _received(sender: socket.socket) -> tuple[bytes, list[int]]:
+    """Return a message and its descriptors, none of which outlives an exec by accident."""
+    # not socket.recv_fds: it takes flags and does not use them
+    room = socket.CMSG_SPACE(_MOST_FDS * 4)
+    words, extra, _, _ = sender.recvmsg(_MOST_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+    numbers = array.array("i")
+    for _, _, content in extra:
+        numbers.frombytes(content)
+    return words, list(numbers)
+
+
+def _cell(asked: socket.socket, groups: list[int]) -> None:
+    """Wait in the control groups for a spec, and become what it says."""
+    try:
+        for group in groups:
+            os.write(group, b"0")
+            os.close(group)
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(score, _OOM_SCORE)
+        os.close(score)
+        words, fds = _received(asked)
+        if words:
+            for standard in (1, 2):
+                os.dup2(fds[0], standard)
+            _jailed(json.loads(words), asked, fds[1], fds[2:])
+    except BaseException as error:  # noqa: BLE001  the forked half must never return to main
+        os.write(2, f"jail: {error}\n".encode())
+        os._exit(126)
+    os._exit(0)
+
+
+def _jailed(spec: dict, asked: socket.socket, netns: int, fds: list[int]) -> None:  # type: ignore[type-arg]
+    """Build the jail, fork its PID 1, tell its host pid."""
+    for number, fd in enumerate(fds, start=FIRST_FD):
+        os.dup2(fd, number)  # this one is inheritable
+    _call("setns", netns, _NEWNET)
+    _call("unshare", _NEWNS | _NEWIPC | _NEWUTS | _NEWPID | _NEWCGROUP)
+    _call("sethostname", b"vmm", 3)
     _enter_root(spec)
     child = os.fork()
     if child == 0:
         _become(spec)
-    os.write(spec["pid_fd"], b"%d\n" % child)
+    asked.send(b"%d\n" % child)
 
 
 def _enter_root(spec: dict) -> None:  # type: ignore[type-arg]
@@ -90,12 +147,7 @@ def _bind(source: str, target: str, *, writable: bool) -> None:
 def _become(spec: dict) -> None:  # type: ignore[type-arg]
     """Give up every power and become the VMM."""
     try:
-        nofile = min(spec["nofile"], resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-        resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
-        # no file of the host, its overlay above all, can be made longer than its disk may get
-        resource.setrlimit(resource.RLIMIT_FSIZE, (spec["fsize"], spec["fsize"]))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+        _bounded(spec)
         os.setsid()
         os.umask(0o077)
         for cap in range(_LAST_CAP):
@@ -113,10 +165,23 @@ def _become(spec: dict) -> None:  # type: ignore[type-arg]
             _drop_own_capabilities()
         if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
             _fail("no_new_privs")
+        os.closerange(3, FIRST_FD)
         os.execve(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606  the purpose
     except BaseException as error:  # noqa: BLE001  the forked half must never return to main
         os.write(2, f"jail: cannot start {spec['argv'][0]}: {error}\n".encode())
         os._exit(126)
+
+
+def _bounded(spec: dict) -> None:  # type: ignore[type-arg]
+    """Set the limits that a VMM cannot lift."""
+    nofile = min(spec["nofile"], resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
+    # no file of the host, its overlay above all, can be made longer than its disk may get
+    resource.setrlimit(resource.RLIMIT_FSIZE, (spec["fsize"], spec["fsize"]))
+    for name in _NEVER:
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (0, 0))
+    for number in (signal.SIGCHLD, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)  # what is ignored would stay so in the VMM
 
 
 def _drop_own_capabilities() -> None:

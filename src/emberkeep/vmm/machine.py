@@ -9,8 +9,11 @@ from typing import Final
 from qemu.qmp import EventListener
 
 from emberkeep.base import aio, priority, proc
+from emberkeep.base.groups import Group
 from emberkeep.domain.errors import Corrupt, GuestError
 from emberkeep.domain.microvms import ProcessIdentity
+from emberkeep.vmm.bounds import hasten
+from emberkeep.vmm.cells import removed
 from emberkeep.vmm.delta import Delta, write_delta, write_image
 from emberkeep.vmm.pages import GuestMemory
 from emberkeep.vmm.qemu.monitor import Monitor
@@ -31,6 +34,7 @@ class Machine:
     run: Path  # the folder of its sockets
     shape: Shape
     memory: Path  # the file that its memory maps
+    group: Group | None = None  # its control group, where there are any
 
     @property
     def agent_socket(self) -> Path:
@@ -70,6 +74,7 @@ class Machine:
     def hasten(self) -> None:
         """Let it yield to others no more: somebody waits for it now."""
         priority.restore(self.identity.pid)
+        hasten(self.group, self.shape.size)
 
     async def go(self) -> None:
         """Let the VM run."""
@@ -98,6 +103,7 @@ class Machine:
         """Kill the VMM and wait until it is gone; everything it held goes with it."""
         await self.monitor.close()
         await proc.gone(self.pidfd)
+        await removed(self.group)
 
     async def detach(self) -> None:
         """Leave the VMM running for a later server."""

@@ -1,22 +1,23 @@
 """Starting one QEMU in its jail, with every file as a descriptor."""
 
 import contextlib
-import json
 import os
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from emberkeep.base import aio, priority, proc, sockets
 from emberkeep.domain.errors import EmberkeepError, Mismatch, Unavailable
 from emberkeep.domain.microvms import ProcessIdentity
-from emberkeep.vmm import jail
+from emberkeep.vmm.bounds import bounds_of, yielding
+from emberkeep.vmm.cells import Cell, Cells
+from emberkeep.vmm.jail import FIRST_FD
 from emberkeep.vmm.machine import AGENT_SOCKET, CONSOLE_SOCKET, QMP_SOCKET, Machine
 from emberkeep.vmm.qemu.argv import INITRAMFS, KERNEL, MEMORY, Descriptors, cold, qemu_argv
 from emberkeep.vmm.qemu.monitor import Monitor
+from emberkeep.vmm.settings import VmmSettings
 from emberkeep.vmm.shape import Shape
 
 _START_DEADLINE_S: Final = 60.0
@@ -43,6 +44,9 @@ class VmmHost:
     version: str
     accelerator: str
     host_cpu: str  # what "-cpu host" stands for here
+    cells: Cells
+    settings: VmmSettings = field(default_factory=VmmSettings)
+    disk: str = ""  # major:minor of the disk that microVMs write to, where that is known
     visible: tuple[Path, ...] = ()  # more of the host for the binary or wrapper, read-only
 
 
@@ -68,60 +72,86 @@ async def start(
     host: VmmHost, shape: Shape, berth: Berth, *, from_nothing: bool, span: Span = unmeasured
 ) -> Machine:
     """Start a stopped VM; raise `Unavailable` or `Mismatch` with QEMU's words if it does not."""
-    with ExitStack() as held:
-        errors, errors_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        held.callback(os.close, errors)
-        with ExitStack() as given:
-            given.callback(os.close, errors_in)
-            fds = _opened(given, berth)
-            argv = qemu_argv(shape, os.fspath(host.qemu), berth.mark, fds)
-            argv = cold(argv) if from_nothing else argv
+    async with _taken(host.cells) as cell:
+        with ExitStack() as held:
+            errors, errors_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            held.callback(os.close, errors)
+            with ExitStack() as given, span("jail"):
+                given.callback(os.close, errors_in)
+                fds = _Handed([errors_in, berth.netns_fd], given)
+                argv = qemu_argv(shape, os.fspath(host.qemu), berth.mark, _opened(fds, berth))
+                argv = cold(argv) if from_nothing else argv
+                spec = _spec(host, shape, berth, argv)
+                bounds = bounds_of(shape.size, host.settings, host.disk)
+                try:
+                    pid = await cell.become(spec, fds.numbers, bounds)
+                except OSError as error:
+                    raise Unavailable(f"cannot start the VMM: {error}") from error
+            if pid is None:
+                raise _told(host, _read(errors))
+            pidfd = os.pidfd_open(pid)
             try:
-                with span("jail"):
-                    pid = await _jailed(_spec(host, shape, berth, argv, fds), berth, errors_in)
-            except OSError as error:
-                raise Unavailable(f"cannot start the VMM: {error}") from error
-        if pid is None:
-            raise _told(host, _read(errors))
-        pidfd = os.pidfd_open(pid)
-        try:
-            with span("qemu"):
-                return await _greeted(shape, berth, pid, pidfd)
-        except EmberkeepError as error:
-            await proc.gone(pidfd)
-            raise _told(host, _read(errors)) from error
-        except BaseException:
-            await aio.finish(proc.gone(pidfd), within=_END_DEADLINE_S)
-            raise
+                with span("qemu"):
+                    machine = await _greeted(shape, berth, cell, (pid, pidfd))
+            except EmberkeepError as error:
+                await proc.gone(pidfd)
+                raise _told(host, _read(errors)) from error
+            except BaseException:
+                await aio.finish(proc.gone(pidfd), within=_END_DEADLINE_S)
+                raise
+    host.cells.refill()
+    return machine
 
 
-def _opened(held: ExitStack, berth: Berth) -> Descriptors:
-    """Open the VM's files and bind its sockets for the length of `held`."""
+@asynccontextmanager
+async def _taken(cells: Cells) -> AsyncGenerator[Cell]:
+    """Give a cell; what it has become ends with a failure of the block."""
+    cell = await cells.take()
+    try:
+        yield cell
+    except BaseException:
+        await aio.finish(cell.discard(), within=_END_DEADLINE_S)
+        raise
 
-    def socket(name: str) -> int:
-        path = berth.run / name
-        path.unlink(missing_ok=True)
-        return held.enter_context(sockets.listening(path)).fileno()
 
-    def file(path: Path, flags: int) -> int:
+@dataclass(frozen=True, slots=True)
+class _Handed:
+    """Descriptors on their way to a VMM, open for the length of `held`; it knows them by number."""
+
+    numbers: list[int]
+    held: ExitStack
+
+    def give(self, fd: int) -> int:
+        """Hand on `fd`; return what it is called there."""
+        self.numbers.append(fd)
+        return FIRST_FD + len(self.numbers) - 3  # the first two are the jail's
+
+    def file(self, path: Path, flags: int) -> int:
+        """Open a file and hand it on."""
         fd = os.open(path, flags | os.O_CLOEXEC)
-        held.callback(os.close, fd)
-        return fd
+        self.held.callback(os.close, fd)
+        return self.give(fd)
 
+    def socket(self, path: Path) -> int:
+        """Bind a socket and hand it on."""
+        path.unlink(missing_ok=True)
+        return self.give(self.held.enter_context(sockets.listening(path)).fileno())
+
+
+def _opened(fds: _Handed, berth: Berth) -> Descriptors:
+    """Open the VM's files and bind its sockets."""
     return Descriptors(
-        qmp=socket(QMP_SOCKET),
-        agent=socket(AGENT_SOCKET),
-        console=socket(CONSOLE_SOCKET),
-        tap=berth.tap_fd,
-        disks={serial: file(path, os.O_RDONLY) for serial, path in berth.disks.items()},
-        overlay=file(berth.overlay, os.O_RDWR),
-        base=file(berth.base, os.O_RDONLY) if berth.base else None,
+        qmp=fds.socket(berth.run / QMP_SOCKET),
+        agent=fds.socket(berth.run / AGENT_SOCKET),
+        console=fds.socket(berth.run / CONSOLE_SOCKET),
+        tap=fds.give(berth.tap_fd),
+        disks={serial: fds.file(path, os.O_RDONLY) for serial, path in berth.disks.items()},
+        overlay=fds.file(berth.overlay, os.O_RDWR),
+        base=fds.file(berth.base, os.O_RDONLY) if berth.base else None,
     )
 
 
-def _spec(
-    host: VmmHost, shape: Shape, berth: Berth, argv: list[str], fds: Descriptors
-) -> dict[str, Any]:
+def _spec(host: VmmHost, shape: Shape, berth: Berth, argv: list[str]) -> dict[str, Any]:
     """Say what the jail is to hold."""
     root = berth.run / "root"
     root.mkdir(exist_ok=True)
@@ -131,79 +161,31 @@ def _spec(
         (berth.memory, MEMORY),
         *((path, os.fspath(path)) for path in host.visible),
     ]
-    base = [] if fds.base is None else [fds.base]
     return {
         "argv": argv,
         "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
         "uid": berth.uid,
         "groups": Path("/proc/self/setgroups").read_text("ascii").strip() == "allow",
-        "netns_fd": berth.netns_fd,
         "root": os.fspath(root),
         "binds": [(os.fspath(source), target, False) for source, target in binds],
         "copies": _COPIES,
         "devices": ["null", "urandom", *(["kvm"] if shape.accelerator == "kvm" else [])],
-        "keep_fds": [
-            fds.qmp, fds.agent, fds.console, fds.tap, fds.overlay, *base, *fds.disks.values(),
-        ],
         "nofile": _NOFILE,
         "fsize": (shape.disk_gib << 30) + (shape.disk_gib << 24) + _DISK_HEADROOM,
-    }  # fmt: skip
+    }
 
 
-async def _jailed(spec: dict[str, Any], berth: Berth, stderr: int) -> int | None:
-    """Run the jail script; return the host pid of the VMM, or None if it did not come to be."""
-    with ExitStack() as held:
-        told, tell = os.pipe2(os.O_CLOEXEC)
-        held.callback(os.close, told)
-        words = os.memfd_create("jail", os.MFD_CLOEXEC)
-        os.write(words, json.dumps({**spec, "pid_fd": tell}).encode())
-        os.lseek(words, 0, os.SEEK_SET)
-        python = sys.executable
-        try:
-            child = proc.spawn(
-                [python, "-I", "-S", "-E", jail.__file__, berth.mark, str(words)],
-                pass_fds=[words, tell, spec["netns_fd"], *spec["keep_fds"]],
-                stderr=stderr,
-            )
-        finally:
-            os.close(tell)
-            os.close(words)
-        if berth.patient:
-            priority.lower(child.pid)
-        text = bytearray()
-        try:
-            await _read_all(told, text)
-        except BaseException:
-            child.wait()
-            with contextlib.suppress(BlockingIOError):
-                text += os.read(told, 64)
-            if text:
-                await aio.finish(proc.gone(os.pidfd_open(int(text))), within=_END_DEADLINE_S)
-            raise
-        child.wait()  # it has said all it will say and is at its end
-    return int(text) if text.endswith(b"\n") else None
-
-
-async def _read_all(fd: int, text: bytearray) -> None:
-    """Read a pipe to its end into `text` without blocking the event loop."""
-    os.set_blocking(fd, False)
-    while True:
-        await proc.readable(fd)
-        piece = os.read(fd, 64)
-        if not piece:
-            return
-        text += piece
-
-
-async def _greeted(shape: Shape, berth: Berth, pid: int, pidfd: int) -> Machine:
+async def _greeted(shape: Shape, berth: Berth, cell: Cell, process: tuple[int, int]) -> Machine:
+    pid, pidfd = process
     if berth.patient:
-        priority.lower(pid)  # again: it has a session of its own
+        priority.lower(pid)
+        yielding(cell.group)
     ticks = proc.start_ticks(pid)
     monitor = await Monitor.connected(berth.run / QMP_SOCKET, deadline_s=_START_DEADLINE_S)
     identity = ProcessIdentity(pid=pid, start_ticks=ticks or 0, boot_id=proc.host_boot_id())
     return Machine(
         identity=identity, pidfd=pidfd, monitor=monitor, run=berth.run, shape=shape,
-        memory=berth.memory,
+        memory=berth.memory, group=cell.group,
     )  # fmt: skip
 
 

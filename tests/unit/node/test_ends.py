@@ -13,7 +13,9 @@ import pytest
 
 from emberkeep.artifacts import Artifact
 from emberkeep.base import proc
+from emberkeep.base.cgroups import Found
 from emberkeep.base.clock import HostClock
+from emberkeep.base.groups import Tree
 from emberkeep.domain.errors import GuestError, NoSpace
 from emberkeep.domain.events import Event
 from emberkeep.domain.microvms import MicroVM, ProcessIdentity, State
@@ -25,6 +27,7 @@ from emberkeep.node.node import Node, NodeParts
 from emberkeep.node.running import Live
 from emberkeep.node.settings import NodeSettings, PoolSettings
 from emberkeep.node.terminate import ended
+from emberkeep.vmm.cells import Cells
 from emberkeep.vmm.hypervisor import Hypervisor
 from emberkeep.vmm.machine import Machine
 from emberkeep.vmm.settings import VmmSettings
@@ -91,7 +94,10 @@ async def world(data: Path) -> AsyncIterator[World]:
     layout.prepare()
     part = Artifact(name="part", path=data / "part", digest="0")
     parts = Parts(kernel=part, initramfs=part, agent=part, images={}, blobs=data)
-    host = VmmHost(qemu=data / "qemu", version="10.0.2", accelerator="tcg", host_cpu="")
+    cells = Cells(Tree(Found(), "emberkeep-test"), mark="emberkeep-jail:test")
+    host = VmmHost(
+        qemu=data / "qemu", version="10.0.2", accelerator="tcg", host_cpu="", cells=cells
+    )
     made_of = NodeParts(
         layout=layout, store=store, events=store.events, parts=parts,
             hypervisor=Hypervisor(host), vmm=VmmSettings(),
