@@ -15,6 +15,7 @@ from emberkeep_sdk import Emberkeep, EmberkeepError, MicroVM
 IDLE_S: Final = 0.5  # from a command's end to where the microVM counts as idle
 PINGS: Final = 20
 EXECS: Final = 5
+_FILLED_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +68,15 @@ def first_output(vm: MicroVM) -> float:
 
 def settled(stand: Stand, mode: str, *, live: int = 0) -> None:
     """Wait until the pools of a mode are full and its server is quiet."""
-    if not stand.servers[mode].settle(vmms=stand.pooled[mode] + live):
+    wanted, deadline = stand.pooled[mode], time.monotonic() + _FILLED_S
+    while wanted > _ready(stand.clients[mode]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if not stand.servers[mode].settle(vmms=wanted + live) or wanted > _ready(stand.clients[mode]):
         stand.figures.add(f"not quiet before a measurement ({mode})", 1, unit="times")
+
+
+def _ready(client: Emberkeep) -> int:
+    return sum(one["waiting"] + one["warmed"] for one in client.status().get("ready", []))
 
 
 def _bare(stand: Stand, number: int, *, cold: bool) -> None:

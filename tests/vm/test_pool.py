@@ -1,10 +1,12 @@
 """VMMs that are ready before anybody asks: taken, made anew, given up, and gone with a crash."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from emberkeep.base import priority
 from emberkeep_sdk import Emberkeep
 from tests.vm.clocks import PROMISED_S, off_by
 from tests.vm.conftest import IMAGE
@@ -35,10 +37,10 @@ def test_one_that_waits_becomes_the_next_microvm_and_another_takes_its_place(
         with client.launch(IMAGE) as vm:
             assert vm.exec(["echo", "taken"]).stdout == "taken\n"
             assert vm.refresh().details["pid"] in first
-            assert not _policies(vm.refresh().details["pid"]) & {"5"}  # SCHED_IDLE
+            assert _nice(vm.refresh().details["pid"]) == {0}
             second = _ready(pooled, client)
             assert not first & second
-            assert all(_policies(pid) == {"5"} for pid in second)
+            assert all(_nice(pid) == {priority.YIELDING} for pid in second)
 
 
 @as_root
@@ -115,9 +117,7 @@ def _kinds(client: Emberkeep) -> set[tuple[int, int]]:
     return {(one["waiting"], one["warmed"]) for one in client.status()["ready"]}
 
 
-def _policies(pid: int) -> set[str]:
-    """Return how the threads of a process are scheduled (/proc/PID/stat, field 41)."""
-    found = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found.add((task / "stat").read_text().rpartition(")")[2].split()[38])
-    return found
+def _nice(pid: int) -> set[int]:
+    """Return the nice values of the threads of a process."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return {os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks}
