@@ -17,7 +17,6 @@ PERIOD_US: Final = 100_000
 _THREADS: Final = 128  # beside the vCPUs: QEMU's own, and at most 64 workers for its disks
 _UNBOUND_V1: Final = 1 << 60  # version 1 knows no word for it, but a very large number
 _WEIGHT: Final = 100  # of one vCPU, beside those of other microVMs
-_IDLE: Final = "cpu.idle"
 _V1_WEIGHT: Final = 1024  # of version 1, for 100 of version 2
 _MOST_V1_WEIGHT: Final = 262_144
 
@@ -90,24 +89,22 @@ def weight(version: Version, share: int) -> tuple[str, str]:
 
 
 def yielding(group: Group | None) -> None:
-    """Have a group use only CPU time that no other group of ours wants, where Linux can (5.15)."""
-    for _, folder in _cpu_of(group):
-        with suppress(OSError):
-            (folder / _IDLE).write_text("1", encoding="ascii")
+    """Have a group get a tenth of what others get, and not less: it must come up in its time."""
+    _weigh(group, _WEIGHT // 10)
 
 
 def hasten(group: Group | None, size: Size) -> None:
     """Undo `yielding`."""
-    for hierarchy, folder in _cpu_of(group):
-        with suppress(OSError):
-            (folder / _IDLE).write_text("0", encoding="ascii")  # its weight is lost with it
-            name, text = weight(hierarchy.version, _WEIGHT * size.vcpus)
-            (folder / name).write_text(text, encoding="ascii")
+    _weigh(group, _WEIGHT * size.vcpus)
 
 
-def _cpu_of(group: Group | None) -> list[tuple[Hierarchy, Path]]:
+def _weigh(group: Group | None, share: int) -> None:
     found = group.folder("cpu") if group else None
-    return [found] if found else []
+    if found is not None:
+        hierarchy, folder = found
+        name, text = weight(hierarchy.version, share)
+        with suppress(OSError):  # it was let go meanwhile
+            (folder / name).write_text(text, encoding="ascii")
 
 
 def _memory_v2(bounds: Bounds) -> list[tuple[str, str]]:
