@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from emberkeep.network.settings import NetworkSettings
 from emberkeep.node import orphans
 from tests.bars.servers import BarServer
 
 SPACES: Final = ("mnt", "pid", "net", "ipc", "uts", "user")
 _RUNNING: Final = re.compile(r"overlay\.qcow2|console(\.older)?\.log|run")
 _SUSPENDED: Final = re.compile(r"overlay\.qcow2|console(\.older)?\.log")
+# made ahead of time, whoever runs: network slots, and processes that are to become VMMs
+_SLOTS: Final = NetworkSettings().slots
+_CELLS: Final = 4  # with the one that makes them, and one just taken
 
 
 @dataclass
@@ -33,7 +37,7 @@ def unexplained(server: BarServer, host: Host, states: Mapping[str, str]) -> lis
         *_folders(server, states),
         *_mounts(server),
         *_spaces(server, host, vmms),
-        *_devices(host, vmms),
+        *_devices(server, host, vmms),
     ]
 
 
@@ -55,11 +59,18 @@ def _processes(server: BarServer, running: set[str], vmms: set[int]) -> Iterator
         with suppress(OSError):
             text = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             yield f"process {pid} of no live microVM: {text[:200]}"
-    for pid in _all_below(server.pid) - vmms - {server.pid}:
+    cells = {pid for pid in _all_below(server.pid) if _is_cell(server, pid)}
+    if len(cells) > _CELLS + len(running):
+        yield f"{len(cells)} processes wait to become a VMM"
+    for pid in _all_below(server.pid) - vmms - cells - {server.pid}:
         with suppress(OSError):
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
             name = Path(f"/proc/{pid}/comm").read_text().strip()
             yield f"process {pid} below the server ({state}): {name}"
+
+
+def _is_cell(server: BarServer, pid: int) -> bool:
+    return orphans.carries(pid, f"emberkeep-jail:{_instance(server)}")
 
 
 def _folders(server: BarServer, states: Mapping[str, str]) -> Iterator[str]:
@@ -94,14 +105,19 @@ def _mounts(server: BarServer) -> Iterator[str]:
 
 def _spaces(server: BarServer, host: Host, vmms: set[int]) -> Iterator[str]:
     """A namespace lives by a process, a descriptor or a mount: look at ours of each kind."""
-    for pid, _ in orphans.marked(f"emberkeep:{(server.data / 'instance').read_text().strip()}"):
+    for pid, _ in orphans.marked(f"emberkeep:{_instance(server)}"):
         if pid not in vmms:
             yield f"namespaces of process {pid}"
+    held: set[str] = set()
     for item in Path(f"/proc/{server.pid}/fd").iterdir():
         with suppress(OSError):
             to = str(item.readlink())
-            if to.partition(":")[0] in SPACES:
-                yield f"the server holds {to}"
+            held |= {to} if to.partition(":")[0] in SPACES else set()
+    slots = {to for to in held if to.startswith("net:")}
+    if len(slots) > _SLOTS + len(vmms) + 1:  # and the one that the uplinks come from
+        yield f"the server holds {len(slots)} network namespaces"
+    for to in held - slots:
+        yield f"the server holds {to}"
     for name in SPACES:
         with suppress(OSError):
             space = str(Path(f"/proc/{server.pid}/ns/{name}").readlink())
@@ -109,16 +125,24 @@ def _spaces(server: BarServer, host: Host, vmms: set[int]) -> Iterator[str]:
                 yield f"the server is in {space}"
 
 
-def _devices(host: Host, vmms: set[int]) -> Iterator[str]:
-    for name in _links() - host.links:
+def _devices(server: BarServer, host: Host, vmms: set[int]) -> Iterator[str]:
+    new = _links() - host.links
+    uplinks = {name for name in new if name.startswith(f"emk{_instance(server)[:6]}-")}
+    if len(uplinks) > _SLOTS + len(vmms) + 1:
+        yield f"{len(uplinks)} network devices of slots"
+    for name in new:
         if name.startswith(("tap", "ek", "ember")):
             yield f"network device {name}"
     for pid in vmms:
         with suppress(OSError):
             lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
             names = {line.partition(":")[0].strip() for line in lines}
-            if not names <= {"lo", "tap0", "sit0", "tunl0", "ip6tnl0"}:
+            if not names <= {"lo", "tap0", "up0", "sit0", "tunl0", "ip6tnl0"}:
                 yield f"VMM {pid} sees {names}"
+
+
+def _instance(server: BarServer) -> str:
+    return (server.data / "instance").read_text(encoding="ascii").strip()
 
 
 def _links() -> set[str]:
