@@ -96,8 +96,8 @@ def _command(agent: Agent, request: Request, login: users.Login, *, terminal: bo
 
 def _size(tty: Request) -> tuple[int, int]:
     return (
-        tty.integer("rows", 24, least=1, most=_MOST_SIDE),
-        tty.integer("cols", 80, least=1, most=_MOST_SIDE),
+        tty.integer("rows", 24, least=0, most=_MOST_SIDE),
+        tty.integer("cols", 80, least=0, most=_MOST_SIDE),
     )
 
 
@@ -167,7 +167,7 @@ def _control(process: Process, payload: bytes) -> None:
 
 
 def _is_side(number: int) -> bool:
-    return 0 < number <= _MOST_SIDE
+    return 0 <= number <= _MOST_SIDE
 
 
 def _json(payload: bytes) -> Any:  # noqa: ANN401  anything may stand there

@@ -13,8 +13,10 @@ from emberkeep.base.clock import HostClock
 from emberkeep.domain.endpoints import HIGHEST, Endpoint, Grant, Ingress, Ports
 from emberkeep.domain.errors import AgentLost, Conflict, GuestError, NotFound, WrongState
 from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.domain.requests import ExecRequest
 from emberkeep.proxy.proxy import Proxy, ProxyParts
 from emberkeep.proxy.settings import EndpointSettings
+from tests.fakes.agent import FakeAgent, FakeExec
 from tests.fakes.values import microvm
 
 App = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -75,6 +77,7 @@ class FakeMicrovms:
     resume_waits: asyncio.Event | None = None
     connects: int = 0
     streams: list[LocalStream] = field(default_factory=list)
+    shells: FakeAgent = field(default_factory=FakeAgent)
     _waiting: list[asyncio.Event] = field(default_factory=list)
 
     def add(self, number: int = 1, *, ingress: Ingress | None = None) -> MicroVM:
@@ -146,6 +149,9 @@ class FakeAgentOf:
     of: FakeMicrovms
     ref: str
 
+    async def exec(self, request: ExecRequest) -> FakeExec:
+        return await self.of.shells.exec(request)
+
     async def connect(self, port: int) -> LocalStream:
         self.of.connects += 1
         local = self.of.ports.get((self.ref, port))
@@ -186,6 +192,10 @@ class Keep:
         some = tuple(Ports(port, port) for port in ports) or (Ports(1, HIGHEST),)
         grant = Grant(microvm_id=vm.id, ports=some, expires_at=now + seconds, shell=shell)
         return self.proxy.mint.make(grant, now=min(now, grant.expires_at - 1))
+
+    def shell_token(self, vm: MicroVM, *, seconds: float = 60) -> str:
+        """Return a token for the shell of `vm`."""
+        return self.token(vm, seconds=seconds, shell=True)  # noqa: S604  not that shell
 
     def url(self, vm: MicroVM, path: str = "/") -> str:
         """Return the URL of a path at the endpoint of `vm`."""

@@ -1,7 +1,8 @@
 """The way to an application: its microVM woken if need be, idle connections kept."""
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import structlog
 
@@ -10,7 +11,7 @@ from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.ports import ByteStream
 from emberkeep.proxy.app1 import Http1Application
 from emberkeep.proxy.behind import TlsStream, speaks_tls
-from emberkeep.proxy.ports import Application, Microvms
+from emberkeep.proxy.ports import Application, Connecting, Microvms
 from emberkeep.proxy.refusals import NO_ANSWER, Refused
 from emberkeep.proxy.settings import EndpointSettings
 from emberkeep.proxy.shared import Shared
@@ -23,6 +24,7 @@ _KEPT: Final = 32  # idle connections to one port
 _IDLE_S: Final = 20.0
 _log = structlog.get_logger()
 
+T = TypeVar("T")
 Place = tuple[str, int]  # microVM and port
 
 
@@ -93,12 +95,16 @@ class Guests:
     async def stream(self, place: Place) -> ByteStream:
         """Connect to a port; wake the microVM first if it sleeps."""
         microvm_id, port = place
+        return await self.reached(microvm_id, lambda agent: agent.connect(port))
+
+    async def reached(self, microvm_id: str, act: Callable[[Connecting], Awaitable[T]]) -> T:
+        """Ask the agent of a microVM for something; wake the microVM first if it sleeps."""
         patience = self._loop.time() + _AGENT_S
         while True:
             vm = self._microvms.peek(microvm_id)
             if vm is not None and vm.state is State.RUNNING:
                 try:
-                    return await self._microvms.agent(microvm_id).connect(port)
+                    return await act(self._microvms.agent(microvm_id))
                 except (AgentLost, WrongState):
                     if self._loop.time() > patience:
                         raise Refused(NO_ANSWER) from None

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from emberkeep.domain.microvms import MicroVM
-from emberkeep.domain.ports import ByteStream
+from emberkeep.domain.ports import ByteStream, ExecSession
+from emberkeep.domain.requests import ExecRequest
 from emberkeep.proxy.headers import RequestHead, ResponseHead
 from emberkeep.proxy.refusals import Headers, Refusal
 
@@ -14,6 +15,9 @@ class Connecting(Protocol):
 
     async def connect(self, port: int) -> ByteStream:
         """Connect to a port on the guest's loopback."""
+
+    async def exec(self, request: ExecRequest) -> ExecSession:
+        """Start a command: the shell."""
 
 
 class Microvms(Protocol):
@@ -58,7 +62,10 @@ class Exchange(Protocol):
     """A client's side of one request: its header is read, its body is not."""
 
     head: RequestHead
-    trailers: Headers  # of the request, once `read` has returned b""
+
+    @property
+    def trailers(self) -> Headers:
+        """Those of the request, once `read` has returned b""."""
 
     async def read(self) -> bytes:
         """Return a piece of the body, b"" at its end; raise `ClientGone`."""
@@ -85,8 +92,13 @@ class Exchange(Protocol):
 class Application(Protocol):
     """The application's side of one request."""
 
-    trailers: Headers  # of the answer, once `read` has returned b""
-    heard: bool  # anything of the answer
+    @property
+    def trailers(self) -> Headers:
+        """Those of the answer, once `read` has returned b""."""
+
+    @property
+    def heard(self) -> bool:
+        """Whether anything of the answer has come."""
 
     async def request(self, method: bytes, path: bytes, headers: Headers, *, body: bool) -> None:
         """Send the header of a request; without `body` it is complete."""

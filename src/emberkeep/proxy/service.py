@@ -9,6 +9,8 @@ import structlog
 from emberkeep.base.clock import Clock
 from emberkeep.domain.errors import EmberkeepError, NotFound
 from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.domain.ports import ExecSession
+from emberkeep.domain.requests import ExecRequest
 from emberkeep.proxy import headers as rules
 from emberkeep.proxy.app1 import Unsendable
 from emberkeep.proxy.doors import Visit
@@ -24,6 +26,7 @@ from emberkeep.proxy.refusals import (
 from emberkeep.proxy.relay import Cut, relay
 from emberkeep.proxy.routing import Target, Wanted, admitted, names, wanted
 from emberkeep.proxy.settings import EndpointSettings
+from emberkeep.proxy.shell import serve_shell
 from emberkeep.proxy.tokens import Mint
 
 _REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
@@ -78,7 +81,10 @@ class Service:
             name = self._found.meant(visit.address, exchange.head.host)
             vm = await self._admitted(exchange, asked, name)
             with visit.at(vm.id).requested():
-                await self._passed(exchange, asked, vm, request_id)
+                if self._for_the_shell(asked, vm):
+                    await self._shell(exchange, vm, request_id)
+                else:
+                    await self._passed(exchange, asked, vm, request_id)
         except Refused as refused:
             await exchange.refuse(refused.refusal, request_id)
         except (ClientGone, Cut):
@@ -103,13 +109,22 @@ class Service:
             raise
         if vm is None:
             raise Refused(FAILED)
-        self._not_for_the_shell(asked)
         return vm
 
-    def _not_for_the_shell(self, asked: Wanted) -> None:
+    def _for_the_shell(self, asked: Wanted, vm: MicroVM) -> bool:
+        """Say whether a request is one for the shell; on a public port no token was looked at."""
         grant = self._mint.read(asked.token) if asked.token else None
-        if grant is not None and grant.shell:
-            raise Refused(NO_ANSWER)  # until there is a shell here (spec §7.6, §7.8)
+        if grant is None or not grant.shell:
+            return False
+        if grant.microvm_id != vm.id or grant.expires_at <= self._clock.wall_ns() / 1e9:
+            raise Refused(FAILED)
+        return True
+
+    async def _shell(self, exchange: Exchange, vm: MicroVM, request_id: bytes) -> None:
+        async def start(request: ExecRequest) -> ExecSession:
+            return await self._guests.reached(vm.id, lambda agent: agent.exec(request))
+
+        await serve_shell(exchange, start, request_id=request_id)
 
     async def _ended_here(self, asked: Wanted, name: str) -> bool:
         """Say whether a valid token is for a microVM that has answered here until it ended."""

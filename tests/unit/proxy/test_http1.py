@@ -83,7 +83,7 @@ async def test_each_refusal_is_the_one_of_the_specification(
 async def test_a_shell_token_opens_no_port(keep: Keep, vm: MicroVM, client: httpx.AsyncClient):
     await keep.serve(vm, echo(b"hi"))
 
-    token = keep.token(vm, shell=True)
+    token = keep.shell_token(vm)
 
     assert await refused(client, keep.url(vm), **{"X-aws-proxy-auth": token}) == (502, "")
 
@@ -118,7 +118,7 @@ async def test_one_resume_for_many_waiting_requests(
 
     async with asyncio.TaskGroup() as group:
         asked = [group.create_task(client.get(keep.url(vm), headers=headers)) for _ in range(20)]
-        while keep.proxy.doors.of(vm.id).requests < 20:
+        while keep.proxy.doors.of(vm.id).requests < 20:  # noqa: ASYNC110  it tells nobody
             await asyncio.sleep(0)
         keep.microvms.resume_waits.set()
 
