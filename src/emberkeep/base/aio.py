@@ -54,9 +54,14 @@ async def in_thread(work: Callable[..., T], *args: Any) -> T:  # noqa: ANN401  p
 
 async def together(*jobs: Awaitable[T]) -> list[T]:
     """Await all `jobs` at once and return their results in order; the first failure is raised."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_await(job)) for job in jobs]
-    return [task.result() for task in tasks]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_await(job)) for job in jobs]
+    except BaseExceptionGroup as errors:
+        first = errors.exceptions[0]
+    else:
+        return [task.result() for task in tasks]
+    raise first  # the group is our detail; out here, so that `first` keeps its own cause
 
 
 async def _await(job: Awaitable[T]) -> T:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from emberkeep.artifacts import Artifacts
+from emberkeep.base.aio import in_thread
 from emberkeep.cli.shell import print_json
 from emberkeep.doctor.examine import Subject, examine
 from emberkeep.doctor.findings import Finding, Level, healthy
 from emberkeep.domain.errors import EmberkeepError
+from emberkeep.network.examined import looked_at
 from emberkeep.serve.config import effective
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ async def _examined(settings: "Settings") -> list[Finding]:
         kernel=settings.vmm.kernel or _path(artifacts, "kernel"),
         initramfs=settings.vmm.initramfs or _path(artifacts, "initramfs"),
         artifacts=await artifacts.verify_all(),
+        outside=await in_thread(looked_at, settings.network),
     )
     return await examine(subject)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
-from emberkeep.doctor.facts import Facts
+from emberkeep.doctor.facts import Facts, Network
 from emberkeep.doctor.findings import Finding, fail, ok, warn
 
 SETUP_HOST: Final = "make setup"
@@ -24,6 +24,14 @@ PACKAGES: Final[Mapping[str, str]] = {  # tool -> Debian's and Ubuntu's package
     "unshare": "util-linux",
 }
 
+_UPLINK_REMEDY: Final = "run as root with nftables installed, or install pasta (package passt)"
+_FORWARDING_REMEDY: Final = {
+    4: "sysctl -w net.ipv4.ip_forward=1, or set network.forwarding to true",
+    6: (
+        "sysctl -w net.ipv6.conf.all.forwarding=1 — and net.ipv6.conf.DEVICE.accept_ra=2 first"
+        " where the host has its own route from router advertisements"
+    ),
+}
 _SUPPORTED: Final = {("debian", "12"), ("debian", "13"), ("ubuntu", "24.04")}
 _LEAST_FREE_MIB: Final = 2048
 _GOOD_FREE_MIB: Final = 10240
@@ -133,6 +141,22 @@ def _network(facts: Facts) -> Iterator[Finding]:
         yield warn("pasta", it.pasta, f"install passt: {SETUP_HOST}")
     else:
         yield ok("pasta", it.pasta or "installed")
+    yield from _outside(it)
+
+
+def _outside(it: Network) -> Iterator[Finding]:
+    """Judge whether packets of microVMs would find a way."""
+    if it.uplink == "none":
+        yield warn("uplink", f"microVMs have no network: {it.no_uplink}", _UPLINK_REMEDY)
+    elif it.uplink:
+        yield ok("uplink", f"microVMs reach the network through {it.uplink}")
+    for version, obstacle in it.forwarding.items():
+        if obstacle:
+            yield warn(f"forwarding ipv{version}", obstacle, _FORWARDING_REMEDY[version])
+        else:
+            yield ok(f"forwarding ipv{version}", "on, or can be for the devices concerned")
+    for chain_ in it.closed:
+        yield warn("firewall", f"{chain_} drops what microVMs send", it.let_pass)
 
 
 def _rights(facts: Facts) -> Iterator[Finding]:

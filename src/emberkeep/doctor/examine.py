@@ -1,9 +1,9 @@
 """Examine this host for one configuration, as `emberkeep doctor` reports it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from emberkeep.base.aio import in_thread
 from emberkeep.doctor import checks, gather
@@ -25,6 +25,7 @@ class Subject:
     kernel: Path | None = None  # None: there is none yet
     initramfs: Path | None = None
     artifacts: Mapping[str, str] = field(default_factory=dict)  # name -> its fault, "" where none
+    outside: Mapping[str, Any] = field(default_factory=dict)  # more fields of `facts.Network`
 
     @property
     def memory(self) -> Path:
@@ -44,7 +45,7 @@ async def facts(subject: Subject) -> Facts:
         host=await in_thread(gather.host),
         qemu=qemu,
         accelerator=await _accelerator(subject, qemu),
-        network=await in_thread(gather.network),
+        network=replace(await in_thread(gather.network), **subject.outside),
         rights=await in_thread(gather.rights),
         disk=await in_thread(gather.disk, subject.data),
         limits=await in_thread(gather.limits),

@@ -1,6 +1,6 @@
 """What is known of a host, as plain values: gathered in one place, judged in another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,11 @@ class Network:
     tap: str  # in a network namespace of its own
     nftables: str
     pasta: str
+    uplink: str = ""  # the kind that slots would have: "veth", "pasta", "none"
+    no_uplink: str = ""  # why there is none
+    forwarding: Mapping[int, str] = field(default_factory=dict)  # IP version -> obstacle, or ""
+    closed: Sequence[str] = ()  # chains of others that drop what is forwarded
+    let_pass: str = ""  # what to do about these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

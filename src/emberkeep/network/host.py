@@ -11,8 +11,7 @@ import structlog
 
 from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.errors import Unavailable
-from emberkeep.network import forwarding, nftables
-from emberkeep.network.firewalls import let_pass, no_longer
+from emberkeep.network import firewalls, forwarding, nftables
 from emberkeep.network.links import Links
 from emberkeep.network.netlink import netlink
 from emberkeep.network.rules import Bounds, chain_of, host_rules, policy_chain
@@ -33,7 +32,7 @@ class HostRules:
         self._settings = settings
         self._slots: dict[str, EgressPolicy] = {}
         self._lock = threading.Lock()
-        self._said = ""
+        self._said: set[tuple[str, str]] = set()
 
     def begin(self, slots: Mapping[str, EgressPolicy]) -> None:
         """Put the table in place of an earlier one; `slots` are the uplinks of adopted microVMs."""
@@ -74,7 +73,7 @@ class HostRules:
         """Remove everything of this server from the host's rules."""
         with self._lock:
             self._slots = {}
-            no_longer(self._links.devices)
+            firewalls.no_longer(self._links.devices)
             if self._settings.forwarding:
                 forwarding.close_ways_out(self._table)
             if nftables.exists(self._table):
@@ -83,12 +82,14 @@ class HostRules:
     def _replace(self) -> None:
         nftables.apply(host_rules(self._table, self._links.devices, self._bounds, self._slots))
         self._surroundings()
+        for one in firewalls.closed():
+            self._say("firewall", f"{one.name} drops what is forwarded")
 
     def _surroundings(self) -> None:
         """Make the rest of the host let our traffic through, as far as that is ours to do."""
         self._attempted("forwarding", self._forwarding)
         if self._settings.docker_user:
-            self._attempted("docker", lambda: let_pass(self._links.devices))
+            self._attempted("docker", lambda: firewalls.let_pass(self._links.devices))
 
     def _forwarding(self) -> None:
         if not self._settings.forwarding:
@@ -103,9 +104,13 @@ class HostRules:
         try:
             act()
         except (Unavailable, OSError) as error:
-            if str(error) != self._said:
-                self._said = str(error)
-                _log.warning("network.host_not_prepared", what=what, why=self._said)
+            self._say(what, str(error))
+
+    def _say(self, what: str, why: str) -> None:
+        """Say once what is in the way."""
+        if (what, why) not in self._said:
+            self._said.add((what, why))
+            _log.warning("network.host_not_prepared", what=what, why=why, see="emberkeep doctor")
 
     def _change(self, lines: list[str], after: dict[str, EgressPolicy]) -> None:
         try:

@@ -39,6 +39,11 @@ def tables() -> list[str]:
     return [str(one["table"]["name"]) for one in found if "table" in one]
 
 
+def listing() -> str:
+    """Return the whole ruleset of the calling thread's namespace as JSON."""
+    return _nft("-j", "list", "ruleset")
+
+
 def elements(table: str, of: str) -> list[str]:
     """Return the elements of a set of device names; none where there is no such set."""
     try:

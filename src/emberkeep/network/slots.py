@@ -108,8 +108,13 @@ class Slots:
     async def enact(self, owner: str, policy: EgressPolicy) -> None:
         """Put `policy` in force for an owner whose guest does not run yet."""
         slot = self._held.get(owner)
-        if slot is not None and slot.policy not in (None, policy):
-            await aio.in_thread(self._changed, slot, policy)
+        if slot is None or slot.policy in (None, policy):
+            return
+        outside = self.outside
+        jobs = [aio.in_thread(enact, slot, policy, outside.bounds)]
+        if outside.rules is not None and slot.link.name:
+            jobs.append(aio.in_thread(outside.rules.allow, slot.link.name, policy))
+        await aio.together(*jobs)
 
     def give_back(self, owner: str) -> None:
         """Take a slot back whose VMM is gone; the host forgets it soon. Idempotent."""
@@ -222,11 +227,6 @@ class Slots:
             self._disposed([slot])
             raise
         return slot
-
-    def _changed(self, slot: NetworkSlot, policy: EgressPolicy) -> None:
-        enact(slot, policy, self.outside.bounds)
-        if self.outside.rules is not None and slot.link.name:
-            self.outside.rules.allow(slot.link.name, policy)
 
     def _found(self, pid: int, policy: EgressPolicy) -> NetworkSlot:
         netns = namespace.of_process(pid)

@@ -96,12 +96,13 @@ async def _restored(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> 
     home = ground.layout.microvm(vm.id)
     if ready is None:
         with told(f"making the disk of microVM {vm.name}"), spans.span("disk"):
-            furnish(ground, home, place.full)
+            await furnish(ground, home, place.full)
         return await restored(ground, vm, place.full, None, spans)
     ready.machine.hasten()
     # first: who fails from here is ended
     live = ready.live or ground.running.begin(vm.id, ready.machine, home)
-    await ground.slots.enact(vm.id, vm.egress)
+    with spans.span("slot"):
+        await ground.slots.enact(vm.id, vm.egress)
     if ready.live is not None:
         return live
     with spans.span("load"):
