@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from emberkeep.base import aio
@@ -80,6 +81,18 @@ class Images:
     async def named(self, image: str, name: str) -> Snapshot:
         """Return the intact snapshot in folder `name`, which a microVM was launched from."""
         return await self._intact(self._layout.images / image / name)
+
+    async def verify_ahead(self) -> None:
+        """Hash the snapshots that launches would use, so that none waits for it.
+
+        What is wrong with one is told by the launch that would need it.
+        """
+        for folder in sorted(self._layout.images.glob("*")):
+            for path in sorted(folder.glob("[!.]*")):
+                if self._current(folder.name, path):
+                    with suppress(EmberkeepError, OSError):
+                        async with self._turns.setdefault(path, asyncio.Lock()):
+                            await self._intact(path)
 
     def _current(self, image: str, path: Path) -> bool:
         """Say whether a launch would use the snapshot at `path`: its shape is today's."""

@@ -107,6 +107,7 @@ class Node:
             await made_of.store.forget(made_of.clock.wall_ns() / 1e9 - _DAY_S)
             jobs = (node.ground.slots, node.ground.metadata, node.pool)
             keepers = [tasks.create_task(logged(job.keep())) for job in jobs]
+            node.ground.running.later(node.ground.images.verify_ahead())
             try:
                 yield node
             finally:

@@ -72,11 +72,14 @@ def new_id() -> str:
     return f"microvm-{uuid.uuid4()}"
 
 
-def furnish(ground: Ground, home: Home, full: Snapshot) -> None:
+async def furnish(ground: Ground, home: Home, full: Snapshot) -> None:
     """Make the folder of a microVM, with an empty overlay on the snapshot's disk."""
+    gib = full.shape.disk_gib
+    template = ground.layout.run / f"overlay-{gib}.qcow2"
+    if not template.exists():
+        await aio.in_thread(disk.make_template, template, gib)
     home.make()
-    template = ground.layout.run / f"overlay-{full.shape.disk_gib}.qcow2"
-    disk.make_overlay(home.overlay, template, gib=full.shape.disk_gib)
+    disk.make_overlay(home.overlay, template, gib=gib)
 
 
 async def made(ground: Ground, kind: Kind, *, warm: bool) -> Standby:
@@ -93,7 +96,7 @@ async def made(ground: Ground, kind: Kind, *, warm: bool) -> Standby:
         own = Own(id=microvm_id, uid=uid, run=home.run, memory=full.memory,
                   overlay=home.overlay, base=full.disk)  # fmt: skip
         with told("making a VMM ready"):
-            furnish(ground, home, full)
+            await furnish(ground, home, full)
             async with ground.berths.one(full.shape, own) as berth:
                 machine = await ground.hypervisor.waiting(full, replace(berth, patient=True))
         undo.push_async_callback(_gone, ground, microvm_id, machine)

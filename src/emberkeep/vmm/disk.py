@@ -1,6 +1,7 @@
 """The writable disk of a microVM: a raw ext4 image, and a qcow2 overlay of its own on it."""
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Final
@@ -24,11 +25,16 @@ def make_raw(path: Path, gib: int) -> None:
 def make_overlay(path: Path, template: Path, *, gib: int) -> None:
     """Make an empty overlay for a disk of `gib` GiB: a copy of `template`, made on first use."""
     if not template.exists():
-        unfinished = template.with_suffix(f".{os.getpid()}")
-        _run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=off",
-              os.fspath(unfinished), f"{gib}G"])  # fmt: skip
-        unfinished.rename(template)
+        make_template(template, gib)
     shutil.copyfile(template, path)
+
+
+def make_template(path: Path, gib: int) -> None:
+    """Make what overlays for disks of `gib` GiB are copied from; many may do so at once."""
+    unfinished = path.with_suffix(f".{secrets.token_hex(4)}")
+    _run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=off",
+          os.fspath(unfinished), f"{gib}G"])  # fmt: skip
+    unfinished.rename(path)
 
 
 def _run(argv: list[str]) -> None:
