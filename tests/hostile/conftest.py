@@ -21,6 +21,8 @@ from tests.vm.conftest import CONSOLE_BYTES, IMAGE, home, pytest_runtest_makerep
 from tests.vm.conftest import data as stock
 from tests.vm.servers import Server, serving
 
+_PAUSE_S = 0.3  # between two questions: under TCG each of them is work
+
 __all__ = ["home", "pytest_runtest_makereport", "stock"]
 
 
@@ -93,6 +95,7 @@ class Neighbour:
                     failures.append(error)
                     return
                 self.latencies.append(time.monotonic() - begun)
+                done.wait(_PAUSE_S)
 
         self.latencies.clear()
         asking = threading.Thread(target=ask)

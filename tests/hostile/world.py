@@ -7,11 +7,12 @@ every address that a guest could want to reach. So the addresses may be those of
 import ctypes
 import json
 import os
+import socket
 import subprocess  # noqa: TID251  ip(8), and machines of the world
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +53,14 @@ class World:
     def __init__(self, outside: Machine, host: Machine) -> None:
         self.outside = outside
         self.host = host
+
+    def reached_from_the_host(self) -> set[str]:
+        """Return the addresses outside that the host itself gets an answer from."""
+        found = set()
+        for one in OUTSIDE:
+            with suppress(OSError), socket.create_connection((one, PORT), 5) as link:
+                found |= {one} if b"outside" in link.recv(100) else set()
+        return found
 
     def addresses_of_links(self) -> list[str]:
         """Return the addresses, of both ends, between the host and the slots of microVMs."""
