@@ -45,7 +45,7 @@ from emberkeep.node.starts import Starts
 from emberkeep.node.supply import NodeSupply
 from emberkeep.node.suspend import suspend
 from emberkeep.node.terminate import ended, terminate
-from emberkeep.node.uids import Uids, available
+from emberkeep.node.uids import Uids, apart, available
 from emberkeep.vmm.hypervisor import Hypervisor
 from emberkeep.vmm.settings import VmmSettings
 
@@ -377,7 +377,7 @@ async def _into(done: "asyncio.Future[T]", verb: Coroutine[Any, Any, T]) -> None
 def _ground(made_of: NodeParts, running: Running, journal: Journal, slots: Slots) -> Ground:
     berths = Berths(made_of.parts, made_of.layout.instance(), slots)
     registry = Registry(made_of.store, journal)
-    uids = Uids(available(), registry.uids)
+    uids = Uids(apart(available(), made_of.layout.instance()), registry.uids)
     maker = Maker(made_of.layout, made_of.hypervisor, berths, uids)
     shapes = Shapes(
         made_of.hypervisor.host, made_of.vmm, made_of.settings.disk_gib,

@@ -1,7 +1,8 @@
 """Host users for VMMs: one for each microVM, taken from a range that nobody else uses."""
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,10 +26,18 @@ def available(uid_map: Path = Path("/proc/self/uid_map")) -> range:
     return NONE
 
 
+def apart(candidates: range, instance: str) -> range | list[int]:
+    """Begin elsewhere than other servers of this host: what the kernel counts by user is shared."""
+    if candidates is NONE:
+        return candidates
+    begin = int.from_bytes(hashlib.sha256(instance.encode()).digest()[:8], "big") % len(candidates)
+    return [*candidates[begin:], *candidates[:begin]]
+
+
 class Uids:
     """The users not in use; what is taken is given back at the end of its block."""
 
-    def __init__(self, candidates: range, in_use: Callable[[], AbstractSet[int]]) -> None:
+    def __init__(self, candidates: Sequence[int], in_use: Callable[[], AbstractSet[int]]) -> None:
         self._candidates = candidates
         self._in_use = in_use
         self._held: Counter[int] = Counter()

@@ -22,7 +22,7 @@ from emberkeep.node.journal import Journal
 from emberkeep.node.layout import Home, Layout, owned
 from emberkeep.node.registry import Registry
 from emberkeep.node.spans import Spans
-from emberkeep.node.uids import HOST, NAMESPACE, NONE, Uids, available
+from emberkeep.node.uids import HOST, NAMESPACE, NONE, Uids, apart, available
 from emberkeep.node.wake import fresh, hostname
 from emberkeep_guest.identity import Identity
 from emberkeep_guest.request import Request
@@ -44,6 +44,25 @@ def test_a_user_is_neither_held_nor_in_use():
             pass
     with uids.one() as again:
         assert again == 11
+
+
+def test_a_user_is_kept_beyond_its_row():
+    used = {10}
+    uids = Uids(range(10, 12), lambda: used)
+    with uids.kept(10):
+        used.clear()
+        with uids.one() as other:
+            assert other == 11
+    with uids.one() as again:
+        assert again == 10
+
+
+def test_servers_begin_with_different_users():
+    one, other = apart(HOST, "a" * 16), apart(HOST, "b" * 16)
+
+    assert one[0] != other[0]
+    assert sorted(one) == sorted(other) == list(HOST)
+    assert apart(NONE, "a" * 16) is NONE
 
 
 @pytest.mark.parametrize(
