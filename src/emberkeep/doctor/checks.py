@@ -7,6 +7,7 @@ from typing import Final
 
 from emberkeep.doctor.facts import Facts, Network
 from emberkeep.doctor.findings import Finding, fail, ok, warn
+from emberkeep.domain.confinement import SYSTEM_CALLS, Defence, cannot
 
 SETUP_HOST: Final = "make setup"
 LEAST_QEMU: Final = (8, 2, 0)
@@ -183,6 +184,35 @@ def _subordinate_remedy(uid: int) -> str:
     return f"install uidmap, then: {shlex.join(words)} USER (uid {uid}); or run as root"
 
 
+def _confinement(facts: Facts) -> Iterator[Finding]:
+    """Say which defences a VMM would lack here."""
+    it = facts.groups
+    places = ", ".join(f"{name} ({place})" for name, place in sorted(it.had.items()))
+    if it.missing:
+        why = "; ".join(f"no bound on {name}: {why}" for name, why in sorted(it.missing.items()))
+        yield warn("control groups", why, _groups_remedy(facts))
+    else:
+        yield ok("control groups", places)
+    out = cannot(it.missing, second_user=it.second_user, throttled=False)
+    if not facts.qemu.sandbox and facts.qemu.version is not None:
+        why = "this QEMU has no seccomp"
+        out = [*out, Defence(name=SYSTEM_CALLS, in_force=False, detail=why)]
+    if out:
+        names = ", ".join(one.name for one in out)
+        yield warn("confinement", f"cannot be in force here: {names}", "docs/confinement.md")
+    else:
+        yield ok("confinement", "every defence of a VMM can be in force here")
+
+
+def _groups_remedy(facts: Facts) -> str:
+    if facts.rights.uid:
+        return (
+            "start the server where your systemd hands groups on to you:"
+            " systemd-run --user --scope -p Delegate=yes emberkeep up; or run as root"
+        )
+    return "mount the control groups writable here (in a container: its own, with all controllers)"
+
+
 def _memory_access(facts: Facts) -> Iterator[Finding]:
     it = facts.rights
     if it.cap_sys_ptrace or it.yama_scope <= _ATTACH_OWN:
@@ -250,6 +280,6 @@ def _artifacts(facts: Facts) -> Iterator[Finding]:
 
 
 _CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
-    _host, _python, _qemu, _accelerator, _network, _rights, _memory_access, _disk, _limits,
-    _tools, _artifacts,
+    _host, _python, _qemu, _accelerator, _network, _rights, _confinement, _memory_access, _disk,
+    _limits, _tools, _artifacts,
 )  # fmt: skip

@@ -41,12 +41,15 @@ async def examine(subject: Subject) -> list[Finding]:
 async def facts(subject: Subject) -> Facts:
     """Look at everything that the checks judge."""
     qemu = await in_thread(gather.qemu, subject.qemu)
+    rights = await in_thread(gather.rights)
+    subordinate = not rights.subordinate_ids
     return Facts(
         host=await in_thread(gather.host),
         qemu=qemu,
         accelerator=await _accelerator(subject, qemu),
         network=replace(await in_thread(gather.network), **subject.outside),
-        rights=await in_thread(gather.rights),
+        rights=rights,
+        groups=await in_thread(lambda: gather.groups(subordinate_ids=subordinate)),
         disk=await in_thread(gather.disk, subject.data),
         limits=await in_thread(gather.limits),
         tools=await in_thread(gather.tools),

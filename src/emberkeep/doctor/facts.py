@@ -89,6 +89,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """The control groups that can be made here, by controller."""
+
+    had: Mapping[str, str] = field(default_factory=dict)  # controller -> version and place
+    missing: Mapping[str, str] = field(default_factory=dict)  # controller -> why it cannot be had
+    second_user: bool = True  # whether VMMs can be given users of their own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All of it."""
 
@@ -99,5 +108,6 @@ class Facts:
     rights: Rights
     disk: Disk
     limits: Limits
+    groups: Groups = field(default_factory=Groups)
     tools: Mapping[str, str] = field(default_factory=dict)  # tool -> its path, "" where missing
     artifacts: Mapping[str, str] = field(default_factory=dict)  # name -> its fault, "" where none

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from emberkeep.base import proc
+from emberkeep.base import cgroups, proc
 from emberkeep.doctor.checks import PACKAGES
-from emberkeep.doctor.facts import Disk, Host, Limits, Network, Qemu, Rights
+from emberkeep.doctor.facts import Disk, Groups, Host, Limits, Network, Qemu, Rights
 
 _SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 _VERSION: Final = re.compile(r"version (\d+)\.(\d+)\.(\d+)")
@@ -27,6 +27,7 @@ _FICLONE: Final = 0x40049409
 _PAGEMAP_SCAN: Final = 0xC0606610
 _PAGEMAP_SCAN_ARGUMENT: Final = struct.Struct("=12Q")
 _SANDBOX: Final = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+_MANY_USERS: Final = 60_000
 _TRY_S: Final = 15
 
 
@@ -94,6 +95,19 @@ def rights() -> Rights:
         yama_scope=_number("/proc/sys/kernel/yama/ptrace_scope"),
         pagemap_scan=_pagemap_scan(),
     )
+
+
+def groups(*, subordinate_ids: bool) -> Groups:
+    """Which control groups can be made here, and whether there are users to give away."""
+    found = cgroups.found()
+    had = {
+        name: f"version {one.version} at {one.top}"
+        for one in found.hierarchies
+        for name in one.controllers
+    }
+    many = sum(int(line.split()[2]) for line in _text("/proc/self/uid_map").splitlines())
+    second = many >= _MANY_USERS if os.geteuid() == 0 else subordinate_ids
+    return Groups(had=had, missing=found.missing, second_user=second)
 
 
 def disk(data: Path) -> Disk:

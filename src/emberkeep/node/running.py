@@ -153,6 +153,7 @@ class Running:
         await proc.ended(live.machine.pidfd)
         live.link.give_up()  # whoever waits for its agent need not wait on
         if not live.leaving:
+            live.why = live.machine.last_words() or live.why
             await self._died(live)
 
     async def _watch_health(self, live: Live) -> None:

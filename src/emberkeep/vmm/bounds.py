@@ -235,6 +235,19 @@ def _mib(number: int) -> str:
     return f"{number >> 20} MiB"
 
 
+def overran(group: Group | None) -> bool:
+    """Say whether the kernel has killed something in a group that wanted too much memory."""
+    found = group.folder("memory") if group else None
+    if found is None:
+        return False
+    hierarchy, folder = found
+    with suppress(OSError):
+        text = (folder / _file(hierarchy, "memory.oom_control", "memory.events")).read_text("ascii")
+        counts = dict(line.split() for line in text.splitlines())
+        return counts.get("oom_kill", "0") != "0"
+    return False
+
+
 def whole_disk(path: Path, sys: Path = Path("/sys")) -> str:
     """Return major:minor of the disk that `path` is on; "" where it is on none, or on several."""
     device = path.stat().st_dev

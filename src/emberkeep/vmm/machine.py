@@ -12,7 +12,7 @@ from emberkeep.base import aio, priority, proc
 from emberkeep.base.groups import Group
 from emberkeep.domain.errors import Corrupt, GuestError
 from emberkeep.domain.microvms import ProcessIdentity
-from emberkeep.vmm.bounds import hasten
+from emberkeep.vmm.bounds import hasten, overran
 from emberkeep.vmm.cells import removed
 from emberkeep.vmm.delta import Delta, write_delta, write_image
 from emberkeep.vmm.pages import GuestMemory
@@ -104,6 +104,12 @@ class Machine:
         await self.monitor.close()
         await proc.gone(self.pidfd)
         await removed(self.group)
+
+    def last_words(self) -> str:
+        """Say why it has ended, where that can be known; "" otherwise."""
+        if overran(self.group):
+            return "the VMM wanted more memory than it may have (vmm.overhead_mib)"
+        return ""
 
     async def detach(self) -> None:
         """Leave the VMM running for a later server."""
