@@ -112,7 +112,7 @@ class Keeper:
 
 
 def _read(path: Path) -> dict[str, float]:
-    """Return what an earlier server has noted: it may have seen as much more as it did not write."""
+    """Return what an earlier server has noted: it has seen more than it wrote."""
     try:
         noted = msgspec.json.decode(path.read_bytes(), type=dict[str, float])
     except (OSError, msgspec.MsgspecError):

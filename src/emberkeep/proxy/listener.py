@@ -6,7 +6,7 @@ from typing import Final
 from emberkeep.domain.errors import Conflict, Invalid, Unavailable
 from emberkeep.proxy.settings import EndpointSettings
 
-_BACKLOG: Final = 1024
+BACKLOG: Final = 1024
 _LOOPBACK: Final = b"lo\0"
 
 
@@ -35,7 +35,7 @@ def _bound(address: tuple[str, int], *, device: bool) -> socket.socket:
         if device:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _LOOPBACK)
         listener.bind(address)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
     except PermissionError as error:
         listener.close()

@@ -12,12 +12,11 @@ import structlog
 
 from emberkeep.base.clock import Clock
 from emberkeep.proxy import authority as authorities
-from emberkeep.proxy import keys, listener
+from emberkeep.proxy import front2, http1, keys, listener
 from emberkeep.proxy.certificates import Certificates
 from emberkeep.proxy.desk import Desk
 from emberkeep.proxy.doors import Doors, Visit
 from emberkeep.proxy.guests import Guests
-from emberkeep.proxy.http1 import converse
 from emberkeep.proxy.idle import Keeper
 from emberkeep.proxy.ports import ClientGone, Exchange, Microvms
 from emberkeep.proxy.relay import Cut
@@ -25,7 +24,7 @@ from emberkeep.proxy.service import Found, Service
 from emberkeep.proxy.settings import EndpointSettings
 from emberkeep.proxy.wire import Wire
 
-PROTOCOLS: Final = ("http/1.1",)  # by ALPN, the best first: only what works
+PROTOCOLS: Final = ("h2", "http/1.1")  # by ALPN, the best first: only what works
 _DAY_S: Final = 86400.0
 _TIDY_S: Final = 5.0
 _log = structlog.get_logger()
@@ -80,9 +79,9 @@ class Proxy:
         async with asyncio.TaskGroup() as tasks:
             proxy = cls(made_of, tasks, authority)
             proxy.port = bound[0].getsockname()[1]
-            proxy._servers = [
-                await loop.create_server(proxy._wire, sock=one, backlog=1024) for one in bound
-            ]
+            for one in bound:
+                server = await loop.create_server(proxy._wire, sock=one, backlog=listener.BACKLOG)
+                proxy._servers.append(server)
             proxy.desk = proxy._desk()
             jobs = [tasks.create_task(one) for one in (proxy._tidied(), proxy._idle.keep())]
             _log.info("endpoints.up", port=proxy.port, domain=settings.domain)
@@ -134,6 +133,7 @@ class Proxy:
                 async def serve(exchange: Exchange) -> None:
                     await self._service.serve(exchange, visit)
 
+                converse = front2.converse if wire.alpn == "h2" else http1.converse
                 await converse(wire, serve, self._settings)
             except Cut:
                 wire.abort()

@@ -1,0 +1,412 @@
+"""HTTP/2 over any stream of bytes, either end of it: streams with flow control both ways."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    InformationalResponseReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
+from h2.exceptions import H2Error, NoSuchStreamError, ProtocolError, StreamClosedError
+from h2.settings import SettingCodes, Settings
+
+from emberkeep.proxy.frames import PREFACE, Gauge
+from emberkeep.proxy.refusals import Headers
+
+STREAMS: Final = 128  # that a client may have open at once
+_HEAD: Final = 65536  # bytes of a header
+_STREAM_WINDOW: Final = 256 * 1024  # at first; it grows with what is taken
+_STREAM_MOST: Final = 4 << 20
+_WINDOW: Final = 1 << 20  # of the connection
+_MOST: Final = 8 << 20
+_PIECE: Final = 64 * 1024
+_PATIENCE: Final = 1000.0  # events that ask for nothing useful: so many at once …
+_PATIENCE_RATE: Final = 100.0  # … and so many per second are suffered
+_USEFUL: Final = (DataReceived, RequestReceived, ResponseReceived, StreamEnded, TrailersReceived)
+
+
+class Bytes(Protocol):
+    """What HTTP/2 runs over."""
+
+    async def read(self) -> bytes:
+        """Return what has come, b"" at the end."""
+
+    async def write(self, data: bytes) -> None:
+        """Send, as fast as it is taken."""
+
+
+class StreamBroken(Exception):
+    """The stream was reset, or its connection is over."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """A header that has come on a stream: of a request, an answer, or one before the answer."""
+
+    headers: Headers
+    ends: bool = False
+
+
+class Lane:
+    """One stream: headers, data and trailers, both ways."""
+
+    def __init__(self, session: "Session", number: int) -> None:
+        self.number = number
+        self.trailers: Headers = []
+        self.heard = False
+        self.on_fail: Callable[[], object] | None = None  # called when the other end breaks it off
+        self._session = session
+        self._heads: deque[Answer] = deque()
+        self._inbox: deque[tuple[bytes, int]] = deque()
+        self._ended = False
+        self._failed = False
+        self._sent_all = False
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._window = _STREAM_WINDOW
+        self._taken = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the other end has ended its side, and all of it was read."""
+        return self._ended and not self._inbox
+
+    @property
+    def over(self) -> bool:
+        """Whether both sides have ended."""
+        return self._ended and self._sent_all
+
+    async def head(self) -> Answer:
+        """Wait for the next header."""
+        while not self._heads:
+            if self._failed or self._ended:
+                raise StreamBroken
+            await self._wait()
+        return self._heads.popleft()
+
+    async def read(self) -> bytes:
+        """Return a piece of the data, b"" at its end."""
+        while not self._inbox:
+            if self._ended:
+                return b""
+            if self._failed:
+                raise StreamBroken
+            await self._wait()
+        data, flow = self._inbox.popleft()
+        await self._session.took(self, flow, self._growth(flow))
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Send data as fast as the other end takes it."""
+        view = memoryview(data)
+        while view:
+            self._room.clear()
+            sent = self._session.put_data(self, view)
+            if sent:
+                await self._session.flush()
+                view = view[sent:]
+            else:
+                await self._room.wait()
+            if self._failed:
+                raise StreamBroken
+
+    async def send(self, headers: Headers, *, end: bool = False) -> None:
+        """Send a header, or trailers."""
+        with _translated():
+            self._session.connection.send_headers(self.number, headers, end_stream=end)
+        self._sent_all = self._sent_all or end
+        await self._session.flush()
+        self._session.forget(self)
+
+    async def end(self, trailers: Headers) -> None:
+        """End our side."""
+        if trailers:
+            await self.send([(name.lower(), value) for name, value in trailers], end=True)
+            return
+        with _translated():
+            self._session.connection.end_stream(self.number)
+        self._sent_all = True
+        await self._session.flush()
+        self._session.forget(self)
+
+    def reset(self, code: ErrorCodes) -> None:
+        """Break it off, if it is not over. Idempotent."""
+        if not self._failed and not self.over:
+            self._session.put_reset(self, code)
+        self.fail()
+
+    async def flushed(self) -> None:
+        """Send what was queued."""
+        await self._session.flush()
+
+    # What the session tells.
+
+    def arrived(self, answer: Answer) -> None:
+        """Take a header."""
+        self.heard = True
+        self._heads.append(answer)
+        self._news.set()
+
+    def received(self, data: bytes, flow: int) -> None:
+        """Take data; `flow` bytes of window are given back once it is read."""
+        self._inbox.append((data, flow))
+        self._news.set()
+
+    def finished(self) -> None:
+        """Note that the other end has ended its side."""
+        self._ended = True
+        self._news.set()
+
+    def fail(self) -> None:
+        """Note that nothing more comes, and nothing more is taken."""
+        self._failed = True
+        self._news.set()
+        self._room.set()
+        if self.on_fail is not None:
+            self.on_fail()
+
+    def widened(self) -> None:
+        """Note that more may be sent."""
+        self._room.set()
+
+    async def _wait(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+    def _growth(self, flow: int) -> int:
+        """Return by how much the window grows: twofold each time all of it was taken."""
+        self._taken += flow
+        if self._taken < self._window or self._window >= _STREAM_MOST:
+            return 0
+        self._taken = 0
+        self._window *= 2
+        return self._window // 2
+
+
+class _translated:  # noqa: N801  it reads as a word
+    """Raise what h2 does not like about a stream as `StreamBroken`."""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is not None and issubclass(kind, H2Error):
+            raise StreamBroken from None
+
+
+class Session:
+    """One connection; `opened` is called with each stream that the other end begins."""
+
+    def __init__(
+        self, under: Bytes, *, client: bool, opened: Callable[[Lane, Answer], None]
+    ) -> None:
+        config = H2Configuration(client_side=client, header_encoding=None)
+        self.connection = H2Connection(config)
+        self.over = False
+        self._under = under
+        self._gauge = Gauge(skip=0 if client else PREFACE)
+        self._opened = opened
+        self._lanes: dict[int, Lane] = {}
+        self._window = _WINDOW
+        self._taken = 0
+        self._patience = _PATIENCE
+        self._tried_at = asyncio.get_running_loop().time()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is an open stream."""
+        return bool(self._lanes)
+
+    @property
+    def room(self) -> bool:
+        """Whether another stream may be opened."""
+        most = min(self.connection.remote_settings.max_concurrent_streams, STREAMS)
+        return not self.over and len(self._lanes) < most
+
+    async def begin(self) -> None:
+        """Say the first words."""
+        connection = self.connection
+        ours: dict[SettingCodes | int, int] = {
+            SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+            SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
+            SettingCodes.MAX_HEADER_LIST_SIZE: _HEAD,
+        }
+        if connection.config.client_side:
+            ours[SettingCodes.ENABLE_PUSH] = 0
+        # not `update`: what is changed by that counts only once the other end has agreed
+        connection.local_settings = Settings(
+            client=connection.config.client_side, initial_values=ours
+        )
+        connection.initiate_connection()
+        connection.increment_flow_control_window(_WINDOW - 65535)
+        await self.flush()
+
+    async def run(self, *, idle_s: float) -> None:
+        """Move bytes until either end has had enough, breaks the protocol, or is idle too long."""
+        try:
+            while True:
+                data = await self._read(idle_s)
+                if not data:
+                    return
+                if not self._gauge.fits(data):
+                    await self.goodbye(ErrorCodes.FRAME_SIZE_ERROR)
+                    return
+                try:
+                    events = self.connection.receive_data(data)
+                except ProtocolError:
+                    await self.flush()  # the GOAWAY that says why
+                    return
+                for event in events:
+                    self._dispatch(event)
+                await self.flush()
+        finally:
+            self.over = True
+            for lane in list(self._lanes.values()):
+                lane.fail()
+            self._lanes.clear()
+
+    async def goodbye(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+        """Say that no more streams are taken."""
+        with _translated():
+            self.connection.close_connection(code)
+        await self.flush()
+
+    def open(self) -> Lane:
+        """Return a new stream of ours."""
+        lane = Lane(self, self.connection.get_next_available_stream_id())
+        self._lanes[lane.number] = lane
+        return lane
+
+    async def flush(self) -> None:
+        """Send what is to be sent."""
+        data = self.connection.data_to_send()
+        if data:
+            await self._under.write(data)
+
+    async def took(self, lane: Lane, flow: int, growth: int) -> None:
+        """Give window back for data that was read, and more of it to who takes it quickly."""
+        connection = self.connection
+        try:
+            connection.acknowledge_received_data(flow, lane.number)
+            if growth and not lane.over:
+                connection.increment_flow_control_window(growth, lane.number)
+        except (NoSuchStreamError, StreamClosedError):
+            pass  # it ended meanwhile; the connection has its window back
+        self._taken += flow
+        if self._taken >= self._window and self._window < _MOST:
+            self._taken = 0
+            connection.increment_flow_control_window(self._window)
+            self._window *= 2
+        await self.flush()
+
+    def put_data(self, lane: Lane, data: memoryview) -> int:
+        """Queue as much of `data` as the windows allow, and return how much that was."""
+        sent = 0
+        with _translated():
+            room = min(self.connection.local_flow_control_window(lane.number), _PIECE, len(data))
+            while sent < room:
+                size = min(room - sent, self.connection.max_outbound_frame_size)
+                self.connection.send_data(lane.number, bytes(data[sent : sent + size]))
+                sent += size
+        return sent
+
+    def put_reset(self, lane: Lane, code: ErrorCodes) -> None:
+        """Queue the end of a stream."""
+        with suppress(H2Error):  # it is gone, or was never begun
+            self.connection.reset_stream(lane.number, code)
+        self._lanes.pop(lane.number, None)
+
+    def forget(self, lane: Lane) -> None:
+        """Drop a stream that is over."""
+        if lane.over:
+            self._lanes.pop(lane.number, None)
+
+    async def _read(self, idle_s: float) -> bytes:
+        while True:
+            try:
+                async with asyncio.timeout(idle_s):
+                    return await self._under.read()
+            except TimeoutError:
+                if not self._lanes:
+                    await self.goodbye()
+                    return b""
+
+    def _dispatch(self, event: Event) -> None:
+        if isinstance(event, WindowUpdated | RemoteSettingsChanged):
+            self._widened(event)
+        elif isinstance(event, ConnectionTerminated):
+            self.over = True
+        elif isinstance(event, RequestReceived):
+            lane = Lane(self, event.stream_id or 0)
+            self._lanes[lane.number] = lane
+            answer = Answer(list(event.headers or []), ends=event.stream_ended is not None)
+            self._opened(lane, answer)
+        else:
+            self._on_stream(event)
+        if not isinstance(event, _USEFUL) or (isinstance(event, DataReceived) and not event.data):
+            self._suffer()
+
+    def _on_stream(self, event: Event) -> None:
+        lane = self._lanes.get(getattr(event, "stream_id", None) or 0)
+        if lane is None:
+            self._stray(event)
+        elif isinstance(event, DataReceived):
+            lane.received(event.data or b"", event.flow_controlled_length or 0)
+        elif isinstance(event, ResponseReceived | InformationalResponseReceived):
+            ends = getattr(event, "stream_ended", None) is not None
+            lane.arrived(Answer(list(event.headers or []), ends=ends))
+        elif isinstance(event, TrailersReceived):
+            lane.trailers = list(event.headers or [])
+        elif isinstance(event, StreamEnded):
+            lane.finished()
+            self.forget(lane)
+        elif isinstance(event, StreamReset):
+            self._lanes.pop(lane.number, None)
+            lane.fail()
+
+    def _stray(self, event: Event) -> None:
+        """Give the connection its window back for data of a stream that is over."""
+        if isinstance(event, DataReceived) and event.flow_controlled_length:
+            with suppress(H2Error):
+                self.connection.acknowledge_received_data(
+                    event.flow_controlled_length, event.stream_id or 0
+                )
+
+    def _widened(self, event: WindowUpdated | RemoteSettingsChanged) -> None:
+        number = getattr(event, "stream_id", 0)
+        for lane in self._lanes.values():
+            if not number or lane.number == number:
+                lane.widened()
+
+    def _suffer(self) -> None:
+        """Let an event pass that asks for nothing useful, unless there are too many."""
+        self._patience -= 1
+        if self._patience > 0:
+            return
+        now = asyncio.get_running_loop().time()
+        self._patience = min(_PATIENCE, (now - self._tried_at) * _PATIENCE_RATE)
+        self._tried_at = now
+        if self._patience < 1:
+            with _translated():
+                self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            raise Flood
+
+
+class Flood(Exception):
+    """The other end keeps us busy with nothing."""
