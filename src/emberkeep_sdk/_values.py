@@ -96,6 +96,7 @@ class Ingress:
     max_idle_s: float | None = None  # without bytes at its endpoint: then it is suspended
     suspended_s: float | None = None  # so long after that it is terminated
     auto_resume: bool = True  # by a request to its endpoint
+    shell: bool = False  # whether there are tokens for a shell at its endpoint
 
     def body(self) -> dict[str, Any]:
         """Return the same as the server wants it."""
@@ -105,7 +106,8 @@ class Ingress:
             "auto_resume": self.auto_resume,
         }
         life = {} if self.token_life_s is None else {"token_life_s": self.token_life_s}
-        return {"public_ports": list(self.public_ports), "idle_policy": idle, **life}
+        shell = {"shell_ingress": True} if self.shell else {}
+        return {"public_ports": list(self.public_ports), "idle_policy": idle, **life, **shell}
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):

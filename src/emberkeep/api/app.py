@@ -35,7 +35,7 @@ from emberkeep.api.bodies import (
     WrittenBody,
 )
 from emberkeep.api.context import Context, Shutdown
-from emberkeep.api.endpoints import TokenBody, TokenRequest, authorize
+from emberkeep.api.endpoints import ShellTokenRequest, TokenBody, TokenRequest, authorize
 from emberkeep.api.errors import HANDLERS
 from emberkeep.api.execs import run_command
 from emberkeep.api.guard import AUTHORIZE, Guard
@@ -73,6 +73,8 @@ OPERATIONS: Final = (
     Operation("POST", f"{_VM}/suspend", microvms.suspend, reply=MicroVMBody),
     Operation("POST", f"{_VM}/resume", microvms.resume, reply=MicroVMBody),
     Operation("POST", f"{_VM}/token", endpoints.token, body=TokenRequest, reply=TokenBody),
+    Operation("POST", f"{_VM}/shell-token", endpoints.shell_token, body=ShellTokenRequest,
+              reply=TokenBody),
     Operation("GET", f"{_VM}/console", microvms.console, gives="text/plain"),
     Operation("GET", f"{_VM}/metrics", microvms.metrics, reply=_Facts),
     Operation("GET", f"{_VM}/timeline", microvms.timeline, reply=_Spans),

@@ -55,6 +55,7 @@ class Launch(Request, frozen=True, kw_only=True):
     execution_role: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     public_ports: Annotated[tuple[Port, ...], Meta(max_length=64)] = ()
     token_life_s: Annotated[int, Meta(ge=1)] = LIFE_S
+    shell_ingress: bool = False
     idle_policy: Idle | None = None
 
     def ingress(self) -> Ingress:
@@ -63,6 +64,7 @@ class Launch(Request, frozen=True, kw_only=True):
         return Ingress(
             public_ports=self.public_ports,
             token_life_s=self.token_life_s,
+            shell=self.shell_ingress,
             idle=IdlePolicy(
                 max_idle_s=idle.max_idle_s,
                 suspended_s=idle.suspended_s,

@@ -1,6 +1,7 @@
 """Operations on endpoints: tokens, the authority to trust, and who may pass."""
 
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 from starlette.requests import Request
@@ -23,6 +24,12 @@ class TokenRequest(Body, frozen=True, kw_only=True):
     expires_in_s: Annotated[float, Meta(gt=0)] = LIFE_S
 
 
+class ShellTokenRequest(Body, frozen=True, kw_only=True):
+    """A token for a shell."""
+
+    expires_in_s: Annotated[float, Meta(gt=0)] = LIFE_S
+
+
 class TokenBody(Struct, frozen=True, kw_only=True):
     """A token, the header to send it in, and where to."""
 
@@ -35,10 +42,22 @@ class TokenBody(Struct, frozen=True, kw_only=True):
 
 async def token(call: Call[None, TokenRequest]) -> TokenBody:
     """Make a token for ports of a microVM."""
+    ports = [Ports.parse(str(one)) for one in call.body.ports]
+    return await _made(call, ports, life_s=call.body.expires_in_s, shell=False)
+
+
+async def shell_token(call: Call[None, ShellTokenRequest]) -> TokenBody:
+    """Make a token for a shell in a microVM that was launched with `shell_ingress`."""
+    every = [Ports.parse("all")]  # a client may name one, which changes nothing
+    return await _made(call, every, life_s=call.body.expires_in_s, shell=True)  # noqa: S604
+
+
+async def _made(
+    call: Call[None, Any], ports: Sequence[Ports], *, life_s: float, shell: bool
+) -> TokenBody:
     desk = _desk(call.context.endpoints)
     vm = await call.context.node.show(call.ref)
-    ports = [Ports.parse(str(one)) for one in call.body.ports]
-    made, expires_at = desk.token(vm, ports, life_s=call.body.expires_in_s)
+    made, expires_at = desk.token(vm, ports, life_s=life_s, shell=shell)
     authority = desk.authority(vm) or ""
     return TokenBody(
         token=made,

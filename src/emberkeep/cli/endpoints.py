@@ -19,14 +19,25 @@ from emberkeep.cli.shell import client, common, print_json
     help='8080, "3000-3999" or "all"; may be repeated. 8080 if none is given.',
 )
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Its life; 60.")
+@click.option("--shell", is_flag=True, help="For a shell over a WebSocket, not for ports.")
 @click.option("--curl", is_flag=True, help="Print a command that uses it.")
 @common
 def token(
-    ref: str, *, ports: tuple[str, ...], minutes: float | None, curl: bool, as_json: bool
+    *,
+    ref: str,
+    ports: tuple[str, ...],
+    minutes: float | None,
+    shell: bool,
+    curl: bool,
+    as_json: bool,
 ) -> None:
     """Print a token for ports of a microVM, to be sent as X-aws-proxy-auth."""
+    if shell and (ports or curl):
+        raise click.UsageError("--shell is for no port, and for no curl")
+    life_s = None if minutes is None else minutes * 60
     with client() as ek:
-        made = ek.get(ref).token(*ports, life_s=None if minutes is None else minutes * 60)
+        vm = ek.get(ref)
+        made = vm.shell_token(life_s=life_s) if shell else vm.token(*ports, life_s=life_s)
     if as_json:
         print_json(
             {
@@ -50,7 +61,7 @@ def token(
 def ca(*, fingerprint: bool, path: bool, as_json: bool) -> None:
     """Print the certificate of the server's own authority, as PEM.
 
-    It can sign for addresses of 127.0.0.0/8 and for the configured domain, and nothing else.
+    It can sign for addresses and for names below the configured domain, for no other name.
     """
     from emberkeep.cli.trust import kept  # noqa: PLC0415  start-up time
 

@@ -44,6 +44,12 @@ def egress_option(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
+def role_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Give a command `--role`: whose credentials a microVM is told."""
+    text = "Its execution role, as configured under [roles]; none otherwise."
+    return click.option("--role", metavar="NAME", help=text)(command)
+
+
 def ingress_options(command: Callable[P, R]) -> Callable[P, R]:
     """Give a command what says how a microVM can be reached, as fields of the SDK's `Ingress`."""
     seconds = click.FloatRange(min=0)
@@ -56,6 +62,8 @@ def ingress_options(command: Callable[P, R]) -> Callable[P, R]:
                      help="Suspend it when no byte has crossed its endpoint for so long."),
         click.option("--token-life", "token_life_s", type=click.IntRange(min=1),
                      metavar="SECONDS", help="The longest life of its tokens; 3600."),
+        click.option("--shell-ingress", "shell", is_flag=True,
+                     help="Let there be tokens for a shell at its endpoint."),
         click.option("--public-port", "public_ports", type=click.IntRange(1, 65535),
                      multiple=True, metavar="PORT",
                      help="Open to everybody who reaches its endpoint, without a token."),

@@ -52,8 +52,8 @@ class Desk:
     ) -> tuple[str, float]:
         """Make a token and return it with the time it is over (spec §2.6, §2.7).
 
-        Raises `Invalid` for a life longer than the launch allows, `WrongState` for a microVM that
-        has ended.
+        Raises `Invalid` for a life longer than the launch allows or a shell that it does not, and
+        `WrongState` for a microVM that has ended.
         """
         if vm.state in {State.TERMINATING, State.TERMINATED} or vm.endpoint is None:
             raise WrongState(f"microVM {vm.name} is {vm.state}: nobody can reach it any more")
@@ -62,6 +62,12 @@ class Desk:
             raise Invalid(
                 f"a token cannot live {life_s:g} s: the most is {longest} s",
                 hint="ask for less, or launch the microVM with a longer token life",
+            )
+        if shell and not vm.endpoint.ingress.shell:
+            raise Invalid(
+                "Shell access requires SHELL_INGRESS network connector to be configured on the"
+                " MicroVM.",
+                hint="launch the microVM with: --shell-ingress",
             )
         now = self._clock.wall_ns() / 1e9
         grant = Grant(microvm_id=vm.id, ports=checked(ports), expires_at=now + life_s, shell=shell)

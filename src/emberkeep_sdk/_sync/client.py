@@ -43,7 +43,7 @@ class Emberkeep:
         """Close the connections; microVMs go on."""
         self._http.close()
 
-    def launch(
+    def launch(  # noqa: PLR0913  the words of a launch
         self,
         image: str,
         *,
@@ -52,11 +52,13 @@ class Emberkeep:
         name: str | None = None,
         egress: str | Sequence[str] | None = None,
         ingress: Ingress | None = None,
+        role: str | None = None,
     ) -> MicroVM:
         """Launch a microVM from `image`; `memory` is in MiB, or text such as "2 GiB".
 
         `egress` is what it may reach: "internet" (public addresses), "none", or a list of
-        destinations such as "203.0.113.0/24:443/tcp"; `ingress` how it can be reached itself.
+        destinations such as "203.0.113.0/24:443/tcp"; `ingress` how it can be reached itself;
+        `role` whose temporary credentials its metadata service tells, as the server knows it.
 
         As a context manager it is terminated at the end of the block.
         """
@@ -66,6 +68,7 @@ class Emberkeep:
             "memory_mib": memory_mib(memory),
             "vcpus": vcpus,
             "egress": egress_policy(egress),
+            "execution_role": role,
             **(ingress.body() if ingress else {}),
         }
         body = {key: value for key, value in wanted.items() if value is not None}

@@ -212,6 +212,11 @@ class MicroVM:
             body["expires_in_s"] = life_s
         return as_type(self._http.call("POST", self._path("token"), body=body), Token)
 
+    def shell_token(self, *, life_s: float | None = None) -> Token:
+        """Return a token for a shell over a WebSocket at its endpoint, in AWS's protocol."""
+        body = {} if life_s is None else {"expires_in_s": life_s}
+        return as_type(self._http.call("POST", self._path("shell-token"), body=body), Token)
+
     def metrics(self) -> dict[str, Any]:
         """Return what it uses now: memory, cpu, disk, load, uptime_s, processes."""
         return as_type(self._http.call("GET", self._path("metrics")), dict[str, Any])

@@ -171,7 +171,7 @@ async def test_a_user_by_name_and_by_number(house: House):
         ("invalid", ["true", "x" * 140_000], {}),
         ("invalid", ["true"], {"env": {"A=B": "c"}}),
         ("invalid", ["true"], {"env": {"A": 5}}),
-        ("invalid", ["true"], {"tty": {"rows": 0, "cols": 80}}),
+        ("invalid", ["true"], {"tty": {"rows": -1, "cols": 80}}),
         ("invalid", ["true"], {"tty": [24, 80]}),
         ("invalid", ["true"], {"timeout_s": -1}),
     ],
