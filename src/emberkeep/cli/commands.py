@@ -15,6 +15,7 @@ from emberkeep.cli.shell import (
     ends_as_its_command,
     note,
     print_json,
+    role_option,
     waiting,
 )
 
@@ -80,18 +81,20 @@ def _command_options(function: F) -> F:
 @click.command(short_help="Launch a microVM, run a command, terminate it.", cls=Trailing)
 @click.option("--memory", metavar="SIZE", help='MiB, or such as "2 GiB".')
 @click.option("--vcpus", type=int, help="1 to 16.")
+@role_option
 @egress_option
 @_command_options
 @click.argument("image")
 @click.argument("argv", metavar="-- COMMAND…", nargs=-1, required=True, type=click.UNPROCESSED)
 @common
 @ends_as_its_command
-def run(
+def run(  # noqa: PLR0913  one for each option
     *,
     image: str,
     argv: tuple[str, ...],
     memory: str | None,
     vcpus: int | None,
+    role: str | None,
     egress: tuple[str, ...],
     as_json: bool,
     **how: Any,  # noqa: ANN401  fields of a Command
@@ -105,7 +108,9 @@ def run(
     async def main(interrupts: "Interrupts") -> int:
         async with async_client() as ek:
             with waiting("launching (the first of an image and size takes its snapshot)"):
-                launched = await ek.launch(image, memory=memory, vcpus=vcpus, egress=egress or None)
+                launched = await ek.launch(
+                    image, memory=memory, vcpus=vcpus, egress=egress or None, role=role
+                )
             async with launched as vm:
                 if interrupts.interrupted:  # while it was launched
                     return INTERRUPTED

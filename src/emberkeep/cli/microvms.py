@@ -15,6 +15,7 @@ from emberkeep.cli.shell import (
     print_facts,
     print_json,
     print_table,
+    role_option,
     waiting,
 )
 
@@ -27,15 +28,17 @@ if TYPE_CHECKING:
 @click.option("--memory", metavar="SIZE", help='MiB, or such as "2 GiB".')
 @click.option("--vcpus", type=int, help="1 to 16.")
 @click.option("--name", help="Its name; one is made up otherwise.")
+@role_option
 @egress_option
 @ingress_options
 @common
-def launch(
+def launch(  # noqa: PLR0913  one for each option
     image: str,
     *,
     memory: str | None,
     vcpus: int | None,
     name: str | None,
+    role: str | None,
     egress: tuple[str, ...],
     as_json: bool,
     **ingress: Any,  # noqa: ANN401  how it can be reached
@@ -46,7 +49,7 @@ def launch(
 
         vm = ek.launch(
             image, memory=memory, vcpus=vcpus, name=name, egress=egress or None,
-            ingress=Ingress(**ingress),
+            ingress=Ingress(**ingress), role=role,
         )  # fmt: skip
     if as_json:
         print_json(facts_of(vm))
