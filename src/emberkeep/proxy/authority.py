@@ -1,4 +1,4 @@
-"""A certificate authority of this server's own, that can sign for nothing but its endpoints."""
+"""A certificate authority of this server's own, that can sign for no name but its endpoints'."""
 
 import datetime as dt
 import ipaddress
@@ -19,7 +19,6 @@ from emberkeep.domain.errors import Corrupt, Unavailable
 _CA_DAYS: Final = 3650
 _LEAF_DAYS: Final = 90  # made anew with each start; browsers refuse more than 398
 _SKEW: Final = dt.timedelta(hours=1)
-_LOOPBACK: Final = ipaddress.IPv4Network("127.0.0.0/8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,8 @@ def fingerprint(pem: str) -> str:
 def _made(path: Path, *, domain: str | None, clock: Clock) -> Authority:
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"Emberkeep local CA {os.urandom(4).hex()}")
-    permitted: list[x509.GeneralName] = [x509.IPAddress(_LOOPBACK), x509.DNSName("localhost")]
+    # names alone: BoringSSL (gRPC, Android) refuses whatever is below a limit on addresses
+    permitted: list[x509.GeneralName] = [x509.DNSName("localhost")]
     if domain:
         permitted.append(x509.DNSName(domain))
     certificate = (

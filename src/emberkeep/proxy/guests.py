@@ -10,6 +10,7 @@ from emberkeep.domain.errors import AgentLost, EmberkeepError, WrongState
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.ports import ByteStream
 from emberkeep.proxy.app1 import Http1Application
+from emberkeep.proxy.app2 import Link
 from emberkeep.proxy.behind import TlsStream, speaks_tls
 from emberkeep.proxy.ports import Application, Connecting, Microvms
 from emberkeep.proxy.refusals import NO_ANSWER, Refused
@@ -50,20 +51,25 @@ class Guests:
         self._loop = asyncio.get_running_loop()
         self._waking: Shared[None] = Shared(tasks)
         self._probing: Shared[bool] = Shared(tasks)
+        self._linking: Shared[Link] = Shared(tasks)
+        self._links: dict[Place, Link] = {}
+        self._tasks = tasks
         self._rested: dict[str, float] = {}  # until when a failed resume is not tried again
         self._tls: dict[Place, bool] = {}
         self._kept: dict[Place, list[Http1Application]] = {}
 
-    async def application(self, microvm_id: str, port: int) -> Application:
+    async def application(self, microvm_id: str, port: int, *, h2: bool) -> Application:
         """Return a connection that is free; raise `NO_ANSWER` if there cannot be one."""
         place = (microvm_id, port)
+        if h2:
+            return await self._over_h2(place)
         kept = self._kept.get(place)
         while kept:
             application = kept.pop()
             if application.silent:
                 return application
             application.close()
-        stream = await self._spoken(place)
+        stream = await self._spoken(place, "http/1.1")
         return Http1Application(stream, lambda application: self._keep(place, application))
 
     def forget(self, microvm_id: str, port: int) -> None:
@@ -117,12 +123,35 @@ class Guests:
             else:
                 raise Refused(NO_ANSWER)
 
-    async def _spoken(self, place: Place) -> ByteStream:
+    async def _over_h2(self, place: Place) -> Application:
+        link = self._links.get(place)
+        if link is None or not link.room:
+            link = await self._linking.once(place, lambda: self._linked(place))
+        return link.application()
+
+    async def _linked(self, place: Place) -> Link:
+        stream = await self._spoken(place, "h2")
+        link = Link(stream, scheme=b"https" if self._tls.get(place) else b"http")
+        await link.begin()
+        self._links[place] = link
+        self._tasks.create_task(self._run(place, link))
+        return link
+
+    async def _run(self, place: Place, link: Link) -> None:
+        try:
+            await link.run()
+        except EmberkeepError:
+            pass  # its streams know
+        finally:
+            if self._links.get(place) is link:
+                del self._links[place]
+
+    async def _spoken(self, place: Place, protocol: str) -> ByteStream:
         """Connect, and speak TLS if the application does."""
         if place not in self._tls:
             self._tls[place] = await self._probing.once(place, lambda: self._probed(place))
         stream = await self.stream(place)
-        return await TlsStream.over(stream, "http/1.1") if self._tls.get(place) else stream
+        return await TlsStream.over(stream, protocol) if self._tls.get(place) else stream
 
     async def _probed(self, place: Place) -> bool:
         return await speaks_tls(await self.stream(place))

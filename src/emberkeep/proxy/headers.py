@@ -68,6 +68,14 @@ def to_application(head: RequestHead, wanted: Wanted, *, host: str, request_id: 
     return kept
 
 
+def is_grpc(head: RequestHead) -> bool:
+    """Say whether a request speaks what HTTP/1.1 cannot carry (spec §7.5: no header needed)."""
+    return any(
+        name.lower() == b"content-type" and value.lower().startswith(b"application/grpc")
+        for name, value in head.headers
+    )
+
+
 def to_client(headers: Headers, *, request_id: bytes) -> Headers:
     """Return the headers of an answer for the client; framing is the business of its connection."""
     dropped = _dropped(headers)

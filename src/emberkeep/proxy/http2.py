@@ -242,7 +242,7 @@ class Session:
     async def begin(self) -> None:
         """Say the first words."""
         connection = self.connection
-        ours: dict[SettingCodes | int, int] = {
+        ours = {
             SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
             SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
             SettingCodes.MAX_HEADER_LIST_SIZE: _HEAD,

@@ -143,8 +143,9 @@ class Service:
         sent = rules.to_application(
             head, asked, host=self._authority(exchange, vm), request_id=request_id
         )
+        h2 = asked.force_h2 or (head.http2 and rules.is_grpc(head))
         for left in reversed(range(_TRIES)):
-            application = await self._guests.application(vm.id, asked.port)
+            application = await self._guests.application(vm.id, asked.port, h2=h2)
             try:
                 await application.request(head.method, head.path, sent, body=head.has_body)
                 await relay(exchange, application, wanted=asked, request_id=request_id)
