@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NOT_FOUND: Final = 127  # as a shell says it
+# UTF-8 unless the image says otherwise: without it a shell edits bytes, not letters
+_SHELL: Final = (
+    'export LANG="${LANG:-C.UTF-8}"; command -v bash >/dev/null 2>&1 && exec bash -l; exec sh -l'
+)
 
 
 class Trailing(click.Command):
@@ -151,8 +155,7 @@ def shell(ref: str, *, user: str | None, as_json: bool) -> None:
     Without a terminal, commands are read from standard input.
     """
     tty = terminal.is_terminal()
-    line = "command -v bash >/dev/null 2>&1 && exec bash -l; exec sh -l"
-    command = Command(argv=("/bin/sh", "-c", line), user=user, stdin=True, tty=tty)
+    command = Command(argv=("/bin/sh", "-c", _SHELL), user=user, stdin=True, tty=tty)
 
     async def main(interrupts: "Interrupts") -> int:
         async with async_client() as ek:
@@ -224,7 +227,7 @@ async def _started(vm: "AsyncMicroVM", command: Command) -> "AsyncExec":
         command.argv,
         rows=rows,
         cols=cols,
-        env={"TERM": terminal.kind(), **command.env},
+        env={**terminal.kind(), **command.env},
         cwd=command.cwd,
         user=command.user,
         timeout=command.timeout,

@@ -35,9 +35,11 @@ def window() -> tuple[int, int]:
     return found.lines or 24, found.columns or 80
 
 
-def kind() -> str:
-    """Return what TERM says."""
-    return os.environ.get("TERM") or "xterm"  # noqa: TID251  the terminal's, no setting of ours
+def kind() -> dict[str, str]:
+    """Return what the terminal says of itself, for the programs in it."""
+    variables = os.environ  # noqa: TID251  the terminal's, no settings of ours
+    colors = variables.get("COLORTERM")
+    return {"TERM": variables.get("TERM") or "xterm", **({"COLORTERM": colors} if colors else {})}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ const PIECE = 16 * 1024;
 const UNTAKEN = 256 * 1024; // what we may send before the server says that the guest has it
 const WINDOW = 1024 * 1024; // what the server may send before we say that it is shown
 const REPORTED = 64 * 1024;
-const LINE = "command -v bash >/dev/null 2>&1 && exec bash -l; exec sh -l";
+const LINE = 'export LANG="${LANG:-C.UTF-8}"; command -v bash >/dev/null 2>&1 && exec bash -l; exec sh -l';
 
 /** One shell in a microVM; `told` are the functions started, output and ended. */
 export class Shell {
