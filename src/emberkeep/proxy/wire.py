@@ -1,6 +1,7 @@
 """A client's connection: bytes in and out over TLS, with bounds and back-pressure both ways."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Final, cast
@@ -10,6 +11,7 @@ from emberkeep.proxy.tls import Tls
 
 _HIGH: Final = 256 * 1024  # bytes that are taken before anybody has read them
 _WRITE_HIGH: Final = 256 * 1024
+_TOGETHER: Final = 32 * 1024  # bytes that are not kept waiting for more
 
 
 def _nothing() -> None:
@@ -28,6 +30,8 @@ class Wire(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", None)
         self._tls: Tls | None = None
         self._secured: asyncio.Future[None] | None = None
+        self._outbox: list[bytes | memoryview] = []
+        self._queued = 0
         self._inbox: list[bytes] = []
         self._held = 0
         self._paused = False
@@ -74,7 +78,12 @@ class Wire(asyncio.Protocol):
         """Send, without regard to how fast the client takes it."""
         if self.lost:
             raise ClientGone
-        self._transport.write(self._tls.seal(data) if self._tls else data)
+        self._outbox.append(data)
+        self._queued += len(data)
+        if self._queued >= _TOGETHER:
+            self._flush()
+        elif len(self._outbox) == 1:
+            self._loop.call_soon(self._flush)  # header and body that are there go out together
         self.touched()
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -94,6 +103,7 @@ class Wire(asyncio.Protocol):
         """End the connection in good order, behind what was sent. Idempotent."""
         if self.lost or self._transport.is_closing():
             return
+        self._flush()
         if self._tls and self._tls.ready:
             self._transport.write(self._tls.goodbye())
         self._transport.close()
@@ -108,6 +118,8 @@ class Wire(asyncio.Protocol):
         """Begin; nothing is read before `secure`."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.pause_reading()
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio knows not all of them
         self._transport.set_write_buffer_limits(_WRITE_HIGH)
         self._arrived(self)
 
@@ -156,6 +168,17 @@ class Wire(asyncio.Protocol):
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
+
+    def _flush(self) -> None:
+        if not self._outbox or self.lost or self._tls is None:
+            return
+        data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
+        self._outbox.clear()
+        self._queued = 0
+        try:
+            self._transport.write(self._tls.seal(data))
+        except ssl.SSLError:  # the client has ended TLS in its own way
+            self._transport.abort()
 
     def _took(self, pieces: list[bytes]) -> None:
         self._inbox += pieces
