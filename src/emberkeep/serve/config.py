@@ -232,12 +232,14 @@ def _converted(said: _Said, kind: Any) -> Any:  # noqa: ANN401  any field's type
         value = value.split(os.pathsep)
     special = partial(_special, said.base)
     try:
+        if said.text and isinstance(value, str) and get_origin(kind) is dict:
+            value = msgspec.json.decode(value)
         if hasattr(kind, "parse"):
             return special(kind, value)
         return msgspec.convert(value, kind, strict=not said.text, dec_hook=special)
     except Invalid as wrong:
         raise Invalid(f"{said.where}: {wrong.message}", hint=wrong.hint) from wrong
-    except (msgspec.ValidationError, TypeError) as wrong:
+    except (msgspec.MsgspecError, TypeError) as wrong:
         raise Invalid(f"{said.where}: {wrong}", hint=_choices(kind)) from wrong
 
 
@@ -300,6 +302,8 @@ def _value(settings: Settings, key: str) -> object:
 def _text(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, dict):
+        return ", ".join(sorted(value))  # their names; what is in them may be secret
     if isinstance(value, tuple):
         return os.pathsep.join(map(str, value))
     return str(value)

@@ -180,6 +180,40 @@ def test_the_effective_values_are_text(tmp_path: Path):
     assert shown["data"] == str(tmp_path / "data")
 
 
+def test_roles_are_tables_with_names_of_their_own_and_are_shown_by_them(tmp_path: Path):
+    (tmp_path / "emberkeep.toml").write_text(
+        """
+        [roles.ci]
+        access_key_id = "AKIA1"
+        secret_access_key = "hidden"
+        expires = 2026-01-31T12:00:00Z
+        [roles.of-a-tool]
+        command = ["aws", "configure", "export-credentials", "--format", "process"]
+        """
+    )
+    settings = load()
+    of_variable = load(EMBERKEEP_ROLES='{"one": {"command": ["x"]}}')
+
+    secret = settings.roles["ci"].secret_access_key
+    assert secret is not None
+    assert secret.reveal() == "hidden"
+    assert settings.roles["of-a-tool"].command[0] == "aws"
+    assert list(of_variable.roles) == ["one"]
+    assert config.effective(settings)["roles"] == "ci, of-a-tool"
+    assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[roles]\nci = 1", "[roles.ci]\nprofile = 'x'", "[roles.ci]", "[roles.ci]\ncommand = []"],
+)
+def test_a_wrong_role_is_refused(tmp_path: Path, text: str):
+    (tmp_path / "emberkeep.toml").write_text(text)
+
+    with pytest.raises(Invalid, match="roles"):
+        load()
+
+
 def documented() -> dict[str, tuple[str, str]]:
     """Return (variables, default) of every key in the tables of the documentation."""
     rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \|", DOCS.read_text(), re.MULTILINE)
