@@ -66,7 +66,7 @@ def closed() -> list[Closed]:
     found = []
     with suppress(Unavailable, ValueError):
         found = closed_chains(json.loads(nftables.listing())["nftables"])
-    return found + [Closed(f"{tool} FORWARD") for tool in _LEGACY if _legacy_drops(tool)]
+    return found + [one for tool in _LEGACY if (one := _legacy(tool)) is not None]
 
 
 def closed_chains(ruleset: Sequence[Mapping[str, Any]]) -> list[Closed]:
@@ -109,17 +109,19 @@ def _lets_us_pass(rule: Mapping[str, Any]) -> bool:
     return any("accept" in part for part in parts) and f'"{COMMON}' in json.dumps(parts)
 
 
-def _legacy_drops(tool: str) -> bool:
+def _legacy(tool: str) -> Closed | None:
     """Look at the older firewall of the kernel, which nft does not show."""
     six = tool.startswith("ip6")
     tables = Path("/proc/net/ip6_tables_names" if six else "/proc/net/ip_tables_names")
     try:
         if "filter" not in tables.read_text(encoding="ascii").split():
-            return False
-        said = _run(tool, "-S", "FORWARD").stdout
+            return None
+        said = _run(tool, "-S").stdout
     except (OSError, Unavailable):
-        return False
-    return "-P FORWARD DROP" in said and f"-i {COMMON}" not in said
+        return None
+    if "-P FORWARD DROP" not in said or f"-i {COMMON}" in said:
+        return None
+    return Closed(f"{tool} FORWARD", f"-N {_CHAIN}" in said)
 
 
 def _has_chain(tool: str) -> bool:
