@@ -31,6 +31,8 @@ BIG_MIB: Final = 256
 _SECONDS: Final = 5
 _SMALL: Final = 300
 _PORT: Final = 18080
+_OLD: Final = ("--http1.1", "-o", "/dev/null")
+_NEW: Final = ("--http2", "-o", "/dev/null")
 _CONFIG: Final = """
 daemon off; worker_processes 1; pid {here}/nginx.pid; error_log {here}/error.log;
 events {{ worker_connections 2048; }}
@@ -113,9 +115,10 @@ async def _measured(here: Path) -> dict[str, Any]:
         base = f"https://{proxy.desk.authority(vm)}"
         headers = [f"X-aws-proxy-auth: {token}", f"X-aws-proxy-port: {_PORT}"]
         figures["endpoint"] = await _through(here, base, headers)
-        figures["endpoint, h2 download"] = await _curl(
-            here, f"{base}/big", headers, "--http2", "-o", "/dev/null"
-        )
+        figures["endpoint, HTTP/2"] = {
+            "download MB/s": await _curl(here, f"{base}/big", headers, *_NEW),
+            "upload MB/s": await _curl(here, f"{base}/up", headers, "-T", str(here / "big"), *_NEW),
+        }
     figures["nginx, plain HTTP"] = await _through(here, f"http://127.0.0.1:{_PORT}", [])
     return figures
 
@@ -124,10 +127,8 @@ async def _through(here: Path, base: str, headers: list[str]) -> dict[str, Any]:
     return {
         "p50 ms, one connection": (await _wrk(base, headers, connections=1))["p50 ms"],
         "16 connections": await _wrk(base, headers, connections=16),
-        "download MB/s": await _curl(here, f"{base}/big", headers, "-o", "/dev/null"),
-        "upload MB/s": await _curl(
-            here, f"{base}/up", headers, "-T", str(here / "big"), "-o", "/dev/null"
-        ),
+        "download MB/s": await _curl(here, f"{base}/big", headers, *_OLD),
+        "upload MB/s": await _curl(here, f"{base}/up", headers, "-T", str(here / "big"), *_OLD),
     }
 
 
@@ -200,8 +201,8 @@ def _nginx(here: Path) -> Iterator[None]:
 @contextmanager
 def _guest_end(path: Path) -> Iterator[None]:
     with _process([sys.executable, "-m", "bench.guestend", str(path)]) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+        if process.stdout is not None:
+            process.stdout.readline()
         yield
 
 
