@@ -3,13 +3,13 @@
 Run as root: python -I -S broken_in.py PID FACTS — it joins the control groups, the namespaces and
 the user of the VMM PID and keeps no power, as code inside the VMM would (without QEMU's seccomp
 filter, so with more system calls than that has). Prints {attempt: "done" or the error's name} as
-JSON, for "inside", and for "outside": the same with the user, limits and control groups alone, as if the
-namespaces had failed.
+JSON, for "inside", and for "outside": the same with user, limits and control groups alone, as if
+the namespaces had failed.
 
 FACTS is JSON: files and sockets that are not its own, pids of other processes, addresses.
 """
 
-# ruff: noqa: PTH116, PTH123
+# ruff: noqa: PTH116, PTH119, PTH120, PTH123
 
 import ctypes
 import errno
@@ -20,6 +20,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -28,12 +29,10 @@ _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 24, 38, 47
 _PTRACE_SEIZE, _BPF, _PERF, _KEXEC, _VM_READV, _HANDLE = 0x4206, 321, 298, 246, 310, 304
 _ETH_ALL, _RTM_NEWROUTE, _NLM_CREATE = 3, 24, 0x0405
 _MOST_FORKS = 5000
-_LIMITS = (
-    resource.RLIMIT_NPROC,
-    resource.RLIMIT_NOFILE,
-    resource.RLIMIT_FSIZE,
-    resource.RLIMIT_CORE,
-)
+_LIMITS = {
+    "Max processes": resource.RLIMIT_NPROC, "Max open files": resource.RLIMIT_NOFILE,
+    "Max file size": resource.RLIMIT_FSIZE, "Max core file size": resource.RLIMIT_CORE,
+}  # fmt: skip
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -51,8 +50,7 @@ def _played(pid: int, facts: dict[str, Any], where: str) -> dict[str, str]:
     if child == 0:
         uid = os.stat(f"/proc/{pid}").st_uid
         _join_groups(pid)
-        for kind in _LIMITS:
-            resource.setrlimit(kind, resource.prlimit(pid, kind))
+        _take_limits(pid)
         if where == "inside":
             pidfd = os.pidfd_open(pid)
             _check(_libc.setns(pidfd, _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS))
@@ -62,6 +60,7 @@ def _played(pid: int, facts: dict[str, Any], where: str) -> dict[str, str]:
                 os._exit(0)
         _drop(uid)
         tried = {name: _outcome(attempt) for name, attempt in _attempts(facts).items()}
+        tried |= _reached(facts["addresses"])
         tried["forks"] = _forks()
         os.write(writing, json.dumps(tried).encode())
         os._exit(0)
@@ -86,6 +85,15 @@ def _join_groups(pid: int) -> None:
                 continue
 
 
+def _take_limits(pid: int) -> None:
+    """Take the resource limits of `pid`."""
+    with open(f"/proc/{pid}/limits") as file:
+        rows = {row[:26].strip(): row[26:].split()[0] for row in file}
+    for name, kind in _LIMITS.items():
+        if rows[name] != "unlimited":
+            resource.setrlimit(kind, (int(rows[name]), int(rows[name])))
+
+
 def _drop(uid: int) -> None:
     for cap in range(64):
         _libc.prctl(_PR_CAPBSET_DROP, cap, 0, 0, 0)
@@ -100,7 +108,6 @@ def _attempts(facts: dict[str, Any]) -> dict[str, Callable[[], object]]:
     return {
         **{f"read {path}": _reader(path) for path in facts["files"]},
         **{f"speak to {path}": _speaker(path) for path in facts["sockets"]},
-        **{f"reach {host}:{port}": _caller(host, port) for host, port in facts["addresses"]},
         **{f"{name} {pid}": act for pid in facts["pids"] for name, act in _on_process(pid).items()},
         **_on_network(),
         **_on_kernel(),
@@ -113,14 +120,27 @@ def _reader(path: str) -> Callable[[], object]:
 
 def _speaker(path: str) -> Callable[[], object]:
     def speak() -> None:
+        os.stat(path)
+        os.chdir(os.path.dirname(path))  # a path may be longer than the address of a socket
         with socket.socket(socket.AF_UNIX) as one:
-            one.connect(path)
+            one.connect(os.path.basename(path))
 
     return speak
 
 
-def _caller(host: str, port: int) -> Callable[[], object]:
-    return lambda: socket.create_connection((host, port), 3)
+def _reached(addresses: list[list[Any]]) -> dict[str, str]:
+    """Try to connect to all of them at once."""
+    told = {}
+
+    def reach(host: str, port: int) -> None:
+        told[f"reach {host}:{port}"] = _outcome(lambda: socket.create_connection((host, port), 3))
+
+    threads = [threading.Thread(target=reach, args=one) for one in addresses]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    return told
 
 
 def _on_process(pid: int) -> dict[str, Callable[[], object]]:
