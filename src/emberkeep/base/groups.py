@@ -165,7 +165,7 @@ def _enabled(hierarchy: Hierarchy, base: Path) -> Hierarchy:
 
 def _hand_on(group: Path, controllers: AbstractSet[str]) -> None:
     """Enable controllers below `group`; those that cannot be are left out."""
-    for name in sorted(controllers - _handed_on(group)):
+    for name in sorted((controllers & controllers_of(group)) - _handed_on(group)):
         try:
             _switch_on(group, name)
         except OSError as error:

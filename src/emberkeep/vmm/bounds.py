@@ -205,7 +205,7 @@ def _io_read(hierarchy: Hierarchy, folder: Path) -> str:
         return (folder / "io.max").read_text("ascii").strip()
     names = ("read_bps", "write_bps", "read_iops", "write_iops")
     texts = {one: folder / f"blkio.throttle.{one}_device" for one in names}
-    found = {one: path.read_text("ascii").strip() for one, path in texts.items()}
+    found = {one: path.read_text("ascii").strip() for one, path in texts.items() if path.exists()}
     words = [f"{one} {text}" for one, text in found.items() if text]
     return ", ".join([*words, "not of buffered writes"]) if words else ""
 
