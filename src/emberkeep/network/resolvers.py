@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -42,6 +42,9 @@ class Resolver:
             raise Invalid(f"not the port of a resolver: {text[:80]!r}", hint=_HINT)
         return cls(host, int(port))
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 def of_resolv_conf(text: str) -> tuple[Resolver, ...]:
     """Return the resolvers a resolv.conf names; what is none is passed over."""
@@ -56,9 +59,19 @@ def of_resolv_conf(text: str) -> tuple[Resolver, ...]:
     return tuple(found[:_MOST])
 
 
-def configured(texts: Iterable[str]) -> tuple[Resolver, ...]:
-    """Read `network.dns`; raise `Invalid` where that is wrong."""
-    return tuple(map(Resolver.parse, texts))
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The resolvers that `network.dns` names; none means those of the host."""
+
+    resolvers: tuple[Resolver, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read addresses separated by blanks."""
+        return cls(tuple(map(Resolver.parse, text.split())))
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.resolvers))
 
 
 class HostResolvers:
@@ -91,14 +104,12 @@ class HostResolvers:
 
 
 Resolvers = Callable[[], Sequence[Resolver]]
+THE_HOSTS: Final = Configured()
 
 
-def resolvers(texts: Sequence[str]) -> Resolvers:
-    """Return who says which resolvers to ask: `network.dns`, or the host's where that is empty."""
-    if not texts:
-        return HostResolvers()
-    fixed = configured(texts)
-    return lambda: fixed
+def resolvers(configured: Configured) -> Resolvers:
+    """Return who says which resolvers to ask: those configured, or the host's where none are."""
+    return (lambda: configured.resolvers) if configured.resolvers else HostResolvers()
 
 
 def _signature(path: Path) -> tuple[int, ...]:

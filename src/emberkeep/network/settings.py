@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from emberkeep.domain.egress import INTERNET, EgressPolicy
+from emberkeep.network.resolvers import THE_HOSTS, Configured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,5 +22,5 @@ class NetworkSettings:
     new_connections_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] = 200  # in the long run
     bandwidth_mbit: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000  # each way; 0: as it comes
     forwarding: bool = True  # switch it on where it is off, for the devices concerned only
-    dns: tuple[str, ...] = ()  # resolvers for guests; none: those the host uses itself
+    dns: Configured = THE_HOSTS  # resolvers that are asked for guests
     docker_user: bool = True  # let our traffic pass Docker's firewall, in the chain made for that

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from emberkeep.domain.errors import Invalid
-from emberkeep.network.resolvers import HostResolvers, Resolver, of_resolv_conf, resolvers
+from emberkeep.network.resolvers import (
+    Configured,
+    HostResolvers,
+    Resolver,
+    of_resolv_conf,
+    resolvers,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,4 +70,8 @@ def test_a_host_without_any_has_none(tmp_path: Path):
 
 
 def test_the_configured_ones_take_precedence():
-    assert resolvers(("192.0.2.7:54",))() == (Resolver("192.0.2.7", 54),)
+    wanted = Configured.parse("192.0.2.7:54  2001:db8::53")
+
+    assert resolvers(wanted)() == (Resolver("192.0.2.7", 54), Resolver("2001:db8::53"))
+    assert Configured.parse(str(wanted)) == wanted
+    assert isinstance(resolvers(Configured.parse("")), HostResolvers)
