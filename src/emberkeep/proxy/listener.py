@@ -14,7 +14,7 @@ def listening(settings: EndpointSettings) -> socket.socket:
     """Bind; raise `Conflict` if the port is taken, `Unavailable` where the system forbids it.
 
     By default the wildcard address is bound to the loopback device: one socket answers on every
-    address of 127/8, and no packet from a network can reach it (docs/adr/0005).
+    address of 127/8, and no packet from a network can reach it (docs/adr/0006).
     """
     if settings.listen is None:
         return _bound(("0.0.0.0", settings.port or 0), device=True)  # noqa: S104  of `lo` alone
