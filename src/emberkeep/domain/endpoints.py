@@ -12,6 +12,7 @@ from emberkeep.domain.errors import Invalid, QuotaExceeded
 HIGHEST: Final = 65535
 LIFE_S: Final = 3600  # of a token at most, unless the launch says more (spec §7.3)
 LONGEST_LIFE_S: Final = 366 * 86400
+_LONGEST: Final = len("65535-65535")
 _RANGES: Final = 64  # of a token
 # 127.16.0.0 to 127.254.255.255: apart from 127.0.x.y, which hosts use for services of their own.
 _FIRST: Final = int(ipaddress.IPv4Address("127.16.0.0"))
@@ -38,7 +39,8 @@ class Ports:
         if text == "all":
             return cls(1, HIGHEST)
         first, dash, last = text.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or len(text) > len("65535") * 3:
+        numbers = [first, last] if dash else [first]
+        if not all(one.isascii() and one.isdecimal() for one in numbers) or len(text) > _LONGEST:
             raise Invalid(f"not a port: {text[:20]!r}", hint='write "8080", "3000-3999" or "all"')
         return cls(int(first), int(last or first))
 

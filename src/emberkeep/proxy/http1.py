@@ -177,6 +177,9 @@ async def _head(
         return None
     if not isinstance(event, h11.Request):
         return None
+    size = len(event.target) + sum(len(name) + len(value) for name, value in event.headers)
+    if size > settings.head_bytes:  # it came all at once, and h11 measures what is unfinished
+        raise Refused(HEADER_TOO_LARGE)
     return _read(event)
 
 
