@@ -123,6 +123,9 @@ class Pool:
             except (EmberkeepError, OSError) as error:
                 _log.warning("pool.not_filled", why=str(error))
                 self._none_before = self._now() + AFTER_FAILURE_S
+            except Exception:  # noqa: BLE001  a control loop's item
+                _log.exception("pool.not_filled")
+                self._none_before = self._now() + AFTER_FAILURE_S
 
     async def adjust(self) -> None:
         """Discard what is not wanted, then make what is missing, as long as that may be."""

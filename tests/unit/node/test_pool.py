@@ -180,9 +180,10 @@ async def test_closing_leaves_nothing_and_nothing_comes_behind_it():
     assert (world.ready, world.supply.there) == (0, [])
 
 
-async def test_the_job_fills_the_pool_and_a_failure_does_not_end_it():
+@pytest.mark.parametrize("fault", [Unavailable("no VMM today"), OSError(), TypeError("a bug")])
+async def test_the_job_fills_the_pool_and_a_failure_does_not_end_it(fault: Exception):
     world = World()
-    world.supply.fault = Unavailable("no VMM today")
+    world.supply.fault = fault
     async with aio.beside(world.pool.keep()):
         world.pool.take(DEBIAN)
         await _until(lambda: world.pool._none_before > world.clock.now_s)
