@@ -6,14 +6,14 @@ from typing import Final, TypeVar
 
 import structlog
 
-from emberkeep.domain.errors import AgentLost, EmberkeepError, WrongState
+from emberkeep.domain.errors import AgentLost, EmberkeepError, QuotaExceeded, WrongState
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.ports import ByteStream
 from emberkeep.proxy.app1 import Http1Application
 from emberkeep.proxy.app2 import Link
 from emberkeep.proxy.behind import TlsStream, speaks_tls
 from emberkeep.proxy.ports import Application, Connecting, Microvms
-from emberkeep.proxy.refusals import NO_ANSWER, Refused
+from emberkeep.proxy.refusals import NO_ANSWER, TOO_MANY, Refused
 from emberkeep.proxy.settings import EndpointSettings
 from emberkeep.proxy.shared import Shared
 
@@ -115,6 +115,8 @@ class Guests:
                     if self._loop.time() > patience:
                         raise Refused(NO_ANSWER) from None
                     await asyncio.sleep(_AGAIN_S)  # it is being suspended, or its link mended
+                except QuotaExceeded:
+                    raise Refused(TOO_MANY) from None  # streams of the guest channel
                 except EmberkeepError:
                     raise Refused(NO_ANSWER) from None
             elif vm is not None and sleeps(vm) and wakes(vm):
