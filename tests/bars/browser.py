@@ -72,15 +72,17 @@ class Page:
             look();
         }})"""
         there = self.says(wait)
-        assert there, f"not within {within:.0f} s: {script}\n{self.says('document.body.innerText')}"
+        shown = self.says("document.body.innerText")
+        assert there, f"not within {within:.0f} s: {script}\n{shown}\n{self.complaints}"
 
     def click(self, selector: str) -> None:
         """Press the element where it is seen; it must not be covered."""
         self.until(f"document.querySelector({selector!r})?.getClientRects().length > 0")
         at = self.says(
-            f"""(() => {{
+            f"""(async () => {{
                 const element = document.querySelector({selector!r});
                 element.scrollIntoView({{ block: "center", behavior: "instant" }});
+                await new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)));
                 const box = element.getBoundingClientRect();
                 const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
                 const top = document.elementFromPoint(x, y);

@@ -65,7 +65,8 @@ def test_a_person_uses_the_console(server: BarServer, ek: Emberkeep, page: Page,
 
     page.click("#logout")
     page.until("!document.getElementById('login').hidden")
-    assert [one for one in page.complaints if "401" not in one] == []
+    usual = ("401", "ERR_NETWORK_CHANGED")  # a wrong key; interfaces that came with microVMs
+    assert [one for one in page.complaints if not any(word in one for word in usual)] == []
 
 
 def _log_in(server: BarServer, page: Page, shots: Path) -> None:
@@ -119,7 +120,7 @@ def _use_the_terminal(page: Page) -> None:
     page.press("Enter")
     page.until("/^30000$/m.test(document.querySelector('.xterm-rows').innerText)", within=STEP_S)
     page.until("/30000\\n.*# *$/.test(document.querySelector('.xterm-rows').innerText.trimEnd())")
-    page.type("echo now; sleep 1000")
+    page.type("sh -c 'echo now; exec sleep 1000'")
     page.press("Enter")
     page.until("/^now$/m.test(document.querySelector('.xterm-rows').innerText)")
     page.press("c", "ctrl")
@@ -143,6 +144,7 @@ def _look(page: Page, shots: Path, scheme: str) -> None:
         assert page.says("document.documentElement.scrollWidth") <= width
         assert page.says(CONTRAST) == []
     page.look_at(width=1200, height=900, scheme=scheme)
+    page.until("innerWidth === 1200")
     nameless = [role for role, name in page.names() if role in NAMED and not name]
     assert nameless == []
 

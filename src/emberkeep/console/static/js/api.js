@@ -12,6 +12,11 @@ export class Refusal extends Error {
   }
 }
 
+const LOST = {
+  message: "the connection to the server was lost.",
+  hint: "What was asked for may have been done: the list shows it.",
+};
+
 let token = sessionStorage.getItem(KEPT);
 let onEnd = () => {};
 
@@ -31,7 +36,7 @@ export const session = {
 
 /** Begin a session with `{key}` or `{code}`. */
 export async function login(proof) {
-  const answer = await ask("/console/session", { method: "POST", body: proof, open: true });
+  const answer = await ask("/console/session", { method: "POST", body: proof, open: true, repeat: true });
   session.keep(answer.token);
 }
 
@@ -44,11 +49,22 @@ export async function logout() {
   }
 }
 
-/** Ask for JSON; raise `Refusal` for what is no success. */
-export async function ask(path, { method = "GET", body, open = false, signal } = {}) {
-  const answer = await request(path, { method, body, signal });
-  if (answer.ok) return answer.status === 204 ? null : answer.json();
-  throw await refused(answer, open);
+/**
+ * Ask for JSON; raise `Refusal` for what is no success. What may be asked twice is asked again when
+ * the connection is lost: browsers lose some when the host's network interfaces change.
+ */
+export async function ask(path, { method = "GET", body, open = false, repeat = method !== "POST" } = {}) {
+  for (let left = repeat ? 4 : 0; ; left -= 1) {
+    try {
+      const answer = await request(path, { method, body });
+      if (answer.ok) return answer.status === 204 ? null : await answer.json();
+      throw await refused(answer, open);
+    } catch (error) {
+      if (error instanceof Refusal) throw error;
+      if (left === 0) throw new Refusal(0, LOST);
+      await new Promise((done) => { setTimeout(done, 400); });
+    }
+  }
 }
 
 /** Ask for a stream; return its reader. */

@@ -147,7 +147,7 @@ async function acted(row, act) {
   element(row).setAttribute("aria-busy", "true");
   usable(row);
   try {
-    await (act === "terminate" ? ask(path, { method: "DELETE" }) : ask(`${path}/${act}`, { method: "POST" }));
+    await (act === "terminate" ? ask(path, { method: "DELETE" }) : ask(`${path}/${act}`, { method: "POST", repeat: true }));
   } catch (refusal) {
     fail(`${name} could not be ${act === "terminate" ? "terminated" : `${act}${act.endsWith("e") ? "d" : "ed"}`}`, refusal);
   } finally {
