@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
-from emberkeep.domain.egress import EgressPolicy
+from emberkeep.domain.egress import NONE, EgressPolicy
 from emberkeep.domain.errors import Unavailable
 from emberkeep.network import firewalls, forwarding, nftables
 from emberkeep.network.links import Links
@@ -33,6 +33,10 @@ class HostRules:
         self._slots: dict[str, EgressPolicy] = {}
         self._lock = threading.Lock()
         self._said: set[tuple[str, str]] = set()
+
+    def tried(self) -> None:
+        """Raise `Unavailable` where such a table is forbidden, or the kernel has no such rules."""
+        nftables.check(host_rules(self._table, self._links.devices, self._bounds, {"emk0": NONE}))
 
     def begin(self, slots: Mapping[str, EgressPolicy]) -> None:
         """Put the table in place of an earlier one; `slots` are the uplinks of adopted microVMs."""

@@ -28,6 +28,11 @@ def apply(rules: str) -> None:
     _nft("-f", "-", stdin=rules)
 
 
+def check(rules: str) -> None:
+    """Let the kernel judge `rules` without carrying them out; raise `Unavailable` if it refuses."""
+    _nft("-c", "-f", "-", stdin=rules)
+
+
 def exists(table: str) -> bool:
     """Say whether the calling thread's namespace has the inet table `table`."""
     return table in tables()

@@ -6,13 +6,14 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
+from emberkeep.domain.egress import NONE
 from emberkeep.domain.errors import EmberkeepError, Unavailable
 from emberkeep.network import namespace, nftables
 from emberkeep.network.host import HostRules
 from emberkeep.network.links import Links, devices_of, plan
 from emberkeep.network.netlink import netlink
 from emberkeep.network.pasta import Pasta
-from emberkeep.network.rules import Bounds
+from emberkeep.network.rules import Bounds, slot_rules
 from emberkeep.network.settings import NetworkSettings
 from emberkeep.network.uplink import NoUplink, Uplink
 from emberkeep.network.veth import Veth
@@ -33,20 +34,22 @@ class Outside:
 
 def found(settings: NetworkSettings, instance: str) -> Outside:
     """Choose an uplink; raise `Unavailable` if the setting names one that cannot be had."""
-    reasons = []
-    for kind in ("veth", "pasta") if settings.uplink == "auto" else (settings.uplink,):
+    kinds = ("veth", "pasta") if settings.uplink == "auto" else (settings.uplink,)
+    reasons = [why] if (why := _unfiltered(settings)) else []
+    for kind in kinds:
         if kind == "none":
             continue
         try:
-            _needs_nft()
+            if why:
+                raise Unavailable(why, hint="install nftables; see: emberkeep doctor")
             return _veth(settings, instance) if kind == "veth" else _pasta(settings, instance)
         except (EmberkeepError, OSError) as error:
             if settings.uplink != "auto":
                 raise
             reasons.append(f"{kind}: {error}")
     return Outside(
-        uplink=NoUplink(), bounds=_bounds(settings), filtered=nftables.binary() is not None,
-        why="; ".join(reasons),
+        uplink=NoUplink(), bounds=_bounds(settings), filtered=not why,
+        why="; ".join(dict.fromkeys(reasons)),
     )  # fmt: skip
 
 
@@ -72,6 +75,7 @@ def _veth(settings: NetworkSettings, instance: str) -> Outside:
     links = _links(settings, instance)
     bounds = _bounds(settings, links)
     rules = HostRules(instance, links, bounds, settings)
+    rules.tried()
     return Outside(uplink=Veth(links, namespace.own()), bounds=bounds, rules=rules)
 
 
@@ -93,9 +97,13 @@ def _pasta(settings: NetworkSettings, instance: str) -> Outside:
     return Outside(uplink=uplink, bounds=_bounds(settings))
 
 
-def _needs_nft() -> None:
-    if nftables.binary() is None:
-        raise Unavailable("there is no nft", hint="install the package nftables")
+def _unfiltered(settings: NetworkSettings) -> str:
+    """Return why slots cannot have rules here: then they have no way out; "" if they can."""
+    try:
+        namespace.in_new(lambda: nftables.check(slot_rules(NONE, _bounds(settings))))
+    except (Unavailable, OSError) as error:
+        return str(error)
+    return ""
 
 
 def _bounds(settings: NetworkSettings, links: Links | None = None) -> Bounds:

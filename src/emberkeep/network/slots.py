@@ -13,7 +13,7 @@ import structlog
 
 from emberkeep.base import aio
 from emberkeep.domain.egress import EgressPolicy
-from emberkeep.domain.errors import EmberkeepError
+from emberkeep.domain.errors import EmberkeepError, Unavailable
 from emberkeep.network import namespace, nftables
 from emberkeep.network.dns import Relays, SlotRelay
 from emberkeep.network.outside import Outside, found, of_now
@@ -45,6 +45,7 @@ class Slots:
         self._turn = asyncio.Lock()  # of who makes and clears away
         self._news = asyncio.Event()
         self._closed = False
+        self._unlimited = ""  # why bandwidth cannot be bounded here
 
     @property
     def default(self) -> EgressPolicy:
@@ -141,7 +142,8 @@ class Slots:
             name: {"packets": packets, "bytes": octets}
             for name, (packets, octets) in passed.items()
         }
-        return {"uplink": self.outside.uplink.kind, "device": slot.link.name, **counted}
+        facts = {"uplink": self.outside.uplink.kind, "device": slot.link.name, **counted}
+        return facts | ({"bandwidth": self._unlimited} if self._unlimited else {})
 
     def counts(self) -> dict[str, int]:
         """Say how many are ready and how many in use."""
@@ -218,7 +220,7 @@ class Slots:
             if outside.filtered:
                 furnish(slot, policy, of_now(outside.bounds))
                 slot.link = outside.uplink.attach(slot.netns_fd)
-                limit(slot, self._settings.bandwidth_mbit)
+                self._limit(slot)
                 slot.relay = self._relay(slot.netns_fd)
                 if outside.rules is not None:
                     outside.rules.allow(slot.link.name, policy)
@@ -237,6 +239,15 @@ class Slots:
             netns_fd=netns, tap_fd=-1, link=link or NoLink(), policy=policy,
             relay=self._relay(netns),
         )  # fmt: skip
+
+    def _limit(self, slot: NetworkSlot) -> None:
+        """Bound the bandwidth; a kernel that cannot is no reason to have no network."""
+        try:
+            limit(slot, self._settings.bandwidth_mbit)
+        except Unavailable as error:
+            if not self._unlimited:
+                _log.warning("network.bandwidth_not_bounded", why=str(error))
+            self._unlimited = str(error)
 
     def _relay(self, netns_fd: int) -> SlotRelay | None:
         return self._relays.open(netns_fd) if self._relays is not None else None
