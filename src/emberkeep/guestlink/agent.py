@@ -153,7 +153,7 @@ class Agent(Files):
     async def rehearse(self) -> None:
         """Have the agent go through what a thaw and a first command do; the workload is frozen."""
         stream, started = await self._calls.start(Started, "rehearse")
-        async for _ in ExecSession(stream, started.pid):
+        async for _ in ExecSession(stream, started.pid, self._pace):
             pass
 
     async def exec(self, request: ExecRequest) -> ExecSession:
