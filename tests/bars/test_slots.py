@@ -72,7 +72,8 @@ async def test_slots_alone_leave_as_much_as_there_was(figures: Figures):
         with_another_policy_ms=statistics.median(changed), made_and_removed_ms=made[0],
     )  # fmt: skip
 
-    assert after == before
+    assert after[0] == before[0]
+    assert abs(after[1] - before[1]) <= 3  # one for each slot would be a leak
 
 
 def _calm(server: BarServer, ek: Emberkeep) -> None:

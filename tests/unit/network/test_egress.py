@@ -19,6 +19,7 @@ from tests.unit.network.world import (
     OTHER,
     PRIVATE,
     PUBLIC,
+    SHORT_S,
     World,
     guest,
     ip,
@@ -70,7 +71,7 @@ async def test_none_reaches_nothing(earth: World):
         for address in (*PUBLIC, *OTHER):
             assert tcp(netns, address) == "ConnectionRefusedError"  # at once: it is told
             assert udp(netns, address) != ""
-            assert not ping(netns, address)
+            assert not ping(netns, address, SHORT_S)
 
     assert earth.seen == []
 
@@ -89,7 +90,7 @@ async def test_a_list_opens_what_it_names_and_nothing_else(earth: World):
             udp(netns, PUBLIC[1], 53), tcp(netns, "10.77.0.5"), udp(netns, "10.77.0.5"),
             tcp(netns, "192.168.7.7"), tcp(netns, OTHER[0]), tcp(netns, OTHER[1]),
         }  # fmt: skip
-        assert not ping(netns, PUBLIC[0])
+        assert not ping(netns, PUBLIC[0], SHORT_S)
 
 
 async def test_udp_can_be_closed_as_in_aws(earth: World):
@@ -129,8 +130,8 @@ async def test_either_layer_holds_alone(earth: World, layer: str):
         with guest(slot) as netns:
             assert (tcp(netns, PUBLIC[0]), tcp(netns, PUBLIC[1])) == ("", "")
             for address in (PRIVATE[0], PRIVATE[-1], NEVER[0], NEVER[-1], *OTHER):
-                assert tcp(netns, address) != ""
-            assert {tcp(netns, HOST, CONTROL), tcp(netns, HOST6, CONTROL)} & {""} == set()
+                assert tcp(netns, address, wait_s=SHORT_S) != ""
+            assert "" not in {tcp(netns, one, CONTROL, SHORT_S) for one in (HOST, HOST6)}
 
     assert {target for _, _, target in earth.seen} == set(PUBLIC)
 
@@ -153,7 +154,7 @@ async def test_a_guest_has_its_own_addresses_only(earth: World):
         slots.give_back("vm")
 
         with guest(await slots.take("other", INTERNET), mac="02:ee:00:00:00:77") as netns:
-            assert udp(netns, PUBLIC[0]) != ""
+            assert udp(netns, PUBLIC[0], wait_s=SHORT_S) != ""
         assert earth.seen == []
 
 
@@ -162,10 +163,10 @@ async def test_a_vmm_cannot_send_from_the_slot_by_itself(earth: World):
         slot = await slots.take("vm", INTERNET)
         for address in (*PUBLIC, "10.213.0.2"):
             assert udp(slot.netns_fd, address) != ""
-            assert tcp(slot.netns_fd, address) != ""
+            assert tcp(slot.netns_fd, address, wait_s=SHORT_S) != ""
         ends = [str(net[offset]) for net in slots.outside.bounds.links for offset in (0,)]
         for address in (HOST, *ends):
-            assert tcp(slot.netns_fd, address, CONTROL) != ""
+            assert tcp(slot.netns_fd, address, CONTROL, SHORT_S) != ""
 
     assert earth.seen == []
 
@@ -179,8 +180,8 @@ async def test_nobody_outside_reaches_a_guest(earth: World):
                 listener.settimeout(0.3)
                 link = str(slots.outside.bounds.links[0][1])
                 within(earth.outside, lambda: ip("route add 10.213.0.2/32 via 44.0.0.2"))
-                assert tcp(earth.outside, "10.213.0.2", 7000) != ""
-                assert tcp(earth.outside, link, 7000) != ""
+                assert tcp(earth.outside, "10.213.0.2", 7000, SHORT_S) != ""
+                assert tcp(earth.outside, link, 7000, SHORT_S) != ""
                 with pytest.raises(TimeoutError):
                     listener.accept()
 

@@ -10,7 +10,7 @@ from emberkeep.domain.egress import INTERNET
 from emberkeep.network import firewalls
 from emberkeep.network.firewalls import Closed
 from tests.unit.network.serving import serving
-from tests.unit.network.world import PUBLIC, World, guest, nft, tcp
+from tests.unit.network.world import PUBLIC, SHORT_S, World, guest, nft, tcp
 
 
 def _table(name: str, chain: str, *rules: str, before: str = "") -> str:
@@ -53,7 +53,7 @@ async def test_our_accept_does_not_help_against_anothers_drop(earth: World):
     nft("-f", "-", stdin=DROPS)
     async with serving() as slots:
         with guest(await slots.take("vm", INTERNET)) as netns:
-            assert tcp(netns, PUBLIC[0]) != ""
+            assert tcp(netns, PUBLIC[0], wait_s=SHORT_S) != ""
             assert tcp(netns, PUBLIC[1]) == ""  # that table is of IPv4 only
 
 
@@ -83,7 +83,7 @@ async def test_the_remedy_is_one(earth: World):
     command, _, _ = firewalls.remedy().removeprefix("let it pass: ").partition(" (")
     async with serving() as slots:
         with guest(await slots.take("vm", INTERNET)) as netns:
-            assert tcp(netns, PUBLIC[0]) != ""
+            assert tcp(netns, PUBLIC[0], wait_s=SHORT_S) != ""
             _shell(command)
             assert tcp(netns, PUBLIC[0]) == ""
         assert firewalls.closed() == []

@@ -20,6 +20,7 @@ from tests.unit.network.world import (
     HOST,
     PRIVATE,
     PUBLIC,
+    SHORT_S,
     World,
     guest,
     ip,
@@ -180,14 +181,14 @@ async def test_the_host_becomes_no_router_for_its_neighbours(earth: World):
         with guest(await slots.take("vm")) as netns:
             assert (tcp(netns, PUBLIC[0]), tcp(netns, PUBLIC[1])) == ("", "")
         assert not forwarding.is_on(4)
-        assert tcp(earth.outside, "10.9.9.9") != ""
+        assert tcp(earth.outside, "10.9.9.9", wait_s=SHORT_S) != ""
         assert "packets 0" in nft("list", "chain", "inet", "counting", "passed")
 
         # somebody else makes it one: then that is for them to bound
         _make_a_router()
         assert slots.outside.rules is not None
         await asyncio.to_thread(slots.outside.rules.look)
-        assert tcp(earth.outside, "10.9.9.9") != ""
+        assert tcp(earth.outside, "10.9.9.9", wait_s=SHORT_S) != ""
         assert "packets 0" not in nft("list", "chain", "inet", "counting", "passed")
 
     assert forwarding.is_on(4)
@@ -198,7 +199,7 @@ async def test_what_flushed_rules_took_away_is_put_back(earth: World):
         slot = await slots.take("vm")
         nft("flush", "ruleset")
         with guest(slot) as netns:
-            assert tcp(netns, HOST, 9700) != ""  # the slot's own rules still hold
+            assert tcp(netns, HOST, 9700, SHORT_S) != ""  # the slot's own rules still hold
             assert slots.outside.rules is not None
             await asyncio.to_thread(slots.outside.rules.look)
             assert tcp(netns, PUBLIC[0]) == ""

@@ -31,8 +31,8 @@ OTHER = ("8.8.4.4", "2a00:1450::8")
 PRIVATE = ("10.77.0.5", "192.168.7.7", "172.20.1.1", "100.99.1.1", "fd99::5")
 NEVER = ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254")
 TCP, UDP, CONTROL = 80, 5000, 9700
-_WAIT_S = 1.0
-_SHORT_S = 0.4
+_WAIT_S = 5.0
+SHORT_S = 0.5  # for what is dropped without a word
 
 
 def ip(*lines: str) -> None:
@@ -104,12 +104,12 @@ def guest(slot: NetworkSlot, mac: str = "02:ee:00:00:00:01") -> Iterator[int]:
             os.close(fd)
 
 
-def tcp(netns: int, address: str, port: int = TCP) -> str:
+def tcp(netns: int, address: str, port: int = TCP, wait_s: float = _WAIT_S) -> str:
     """Connect from a namespace; return "" or why that did not work."""
 
     def work() -> str:
         with _socket(address, socket.SOCK_STREAM) as one:
-            one.settimeout(_WAIT_S)
+            one.settimeout(wait_s)
             try:
                 one.connect((address, port))
                 return "" if one.recv(1) == b"!" else "nothing came"
@@ -119,7 +119,7 @@ def tcp(netns: int, address: str, port: int = TCP) -> str:
     return namespace.inside(netns, work)
 
 
-def udp(netns: int, address: str, port: int = UDP, wait_s: float = _SHORT_S) -> str:
+def udp(netns: int, address: str, port: int = UDP, wait_s: float = _WAIT_S) -> str:
     """Ask over UDP; return "" or why no answer came."""
 
     def work() -> str:
@@ -135,14 +135,14 @@ def udp(netns: int, address: str, port: int = UDP, wait_s: float = _SHORT_S) -> 
     return namespace.inside(netns, work)
 
 
-def ping(netns: int, address: str) -> bool:
+def ping(netns: int, address: str, wait_s: float = _WAIT_S) -> bool:
     """Say whether `address` answers an echo request."""
 
     def work() -> bool:
         six = ":" in address
         family, protocol = (socket.AF_INET6, 58) if six else (socket.AF_INET, 1)
         with socket.socket(family, socket.SOCK_RAW, protocol) as one:
-            one.settimeout(_SHORT_S)
+            one.settimeout(wait_s)
             try:
                 # type, code, checksum (IPv6: by the kernel), identifier, sequence
                 one.sendto(
