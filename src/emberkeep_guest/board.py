@@ -1,7 +1,7 @@
 """Where the agent writes what the metadata service shows: memory that both processes share.
 
-The service looks at it for each request, so that what was written before a thaw is what the first
-instruction of the workload is told; and what is wiped here is nowhere else.
+The service looks at it for each request and keeps nothing, so that what was written before a thaw
+is what the first instruction of the workload is told.
 """
 
 import mmap

@@ -40,7 +40,7 @@ async def freeze(agent: Agent, call: Call) -> None:
     except BaseException:
         _let_go(agent)
         raise
-    agent.board.wipe()  # a snapshot holds no credentials; the thaw brings them again
+    agent.board.wipe()  # the thaw brings it again, with credentials that are valid then
     await send_message(call.stream, {"ok": True}, eof=True)
     await call.session.close()
 
