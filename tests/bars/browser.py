@@ -25,6 +25,10 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, _NAMES)), None)
 
 
+class Navigated(Exception):
+    """The page that was asked has gone."""
+
+
 class Page:
     """One page: what it shows, and what a person does to it."""
 
@@ -44,6 +48,8 @@ class Page:
             if said.get("id") != self._number:
                 self._note(said)
                 continue
+            if "navigated" in said.get("error", {}).get("message", ""):
+                raise Navigated
             assert "error" not in said, f"{method}: {said['error']}"
             return said["result"]
 
@@ -71,7 +77,11 @@ class Page:
             }};
             look();
         }})"""
-        there = self.says(wait)
+        try:
+            there = self.says(wait)
+        except Navigated:  # it is another page now: look at that
+            self.until(script, within=within)
+            return
         shown = self.says("document.body.innerText")
         assert there, f"not within {within:.0f} s: {script}\n{shown}\n{self.complaints}"
 
