@@ -6,7 +6,8 @@ from h2.errors import ErrorCodes
 
 from emberkeep.domain.ports import ByteStream
 from emberkeep.proxy.headers import ResponseHead
-from emberkeep.proxy.http2 import Answer, Flood, Lane, Session, StreamBroken
+from emberkeep.proxy.http2 import Flood, Session
+from emberkeep.proxy.lanes import Answer, Lane, StreamBroken
 from emberkeep.proxy.ports import Broken, Duplex
 from emberkeep.proxy.refusals import Headers
 

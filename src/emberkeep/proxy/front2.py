@@ -8,7 +8,8 @@ from h2.errors import ErrorCodes
 
 from emberkeep.proxy.headers import RequestHead, ResponseHead
 from emberkeep.proxy.http1 import Serve
-from emberkeep.proxy.http2 import Answer, Flood, Lane, Session, StreamBroken
+from emberkeep.proxy.http2 import Flood, Session
+from emberkeep.proxy.lanes import Answer, Lane, StreamBroken
 from emberkeep.proxy.ports import ClientGone, Duplex
 from emberkeep.proxy.refusals import BAD_REQUEST, Headers, Refusal
 from emberkeep.proxy.relay import Cut

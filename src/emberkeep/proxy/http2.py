@@ -1,10 +1,8 @@
 """HTTP/2 over any stream of bytes, either end of it: streams with flow control both ways."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from h2.config import H2Configuration
@@ -27,12 +25,10 @@ from h2.exceptions import H2Error, NoSuchStreamError, ProtocolError, StreamClose
 from h2.settings import SettingCodes, Settings
 
 from emberkeep.proxy.frames import PREFACE, Gauge
-from emberkeep.proxy.refusals import Headers
+from emberkeep.proxy.lanes import WINDOW, Answer, Lane, translated
 
 STREAMS: Final = 128  # that a client may have open at once
 _HEAD: Final = 65536  # bytes of a header
-_STREAM_WINDOW: Final = 256 * 1024  # at first; it grows with what is taken
-_STREAM_MOST: Final = 4 << 20
 _WINDOW: Final = 1 << 20  # of the connection
 _MOST: Final = 8 << 20
 _PIECE: Final = 64 * 1024
@@ -49,165 +45,6 @@ class Bytes(Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send, as fast as it is taken."""
-
-
-class StreamBroken(Exception):
-    """The stream was reset, or its connection is over."""
-
-
-@dataclass(slots=True)
-class Answer:
-    """A header that has come on a stream: of a request, an answer, or one before the answer."""
-
-    headers: Headers
-    ends: bool = False
-
-
-class Lane:
-    """One stream: headers, data and trailers, both ways."""
-
-    def __init__(self, session: "Session", number: int) -> None:
-        self.number = number
-        self.trailers: Headers = []
-        self.heard = False
-        self.on_fail: Callable[[], object] | None = None  # called when the other end breaks it off
-        self._session = session
-        self._heads: deque[Answer] = deque()
-        self._inbox: deque[tuple[bytes, int]] = deque()
-        self._ended = False
-        self._failed = False
-        self._sent_all = False
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
-        self._window = _STREAM_WINDOW
-        self._taken = 0
-
-    @property
-    def ended(self) -> bool:
-        """Whether the other end has ended its side, and all of it was read."""
-        return self._ended and not self._inbox
-
-    @property
-    def over(self) -> bool:
-        """Whether both sides have ended."""
-        return self._ended and self._sent_all
-
-    async def head(self) -> Answer:
-        """Wait for the next header."""
-        while not self._heads:
-            if self._failed or self._ended:
-                raise StreamBroken
-            await self._wait()
-        return self._heads.popleft()
-
-    async def read(self) -> bytes:
-        """Return a piece of the data, b"" at its end."""
-        while not self._inbox:
-            if self._ended:
-                return b""
-            if self._failed:
-                raise StreamBroken
-            await self._wait()
-        data, flow = self._inbox.popleft()
-        await self._session.took(self, flow, self._growth(flow))
-        return data
-
-    async def write(self, data: bytes) -> None:
-        """Send data as fast as the other end takes it."""
-        view = memoryview(data)
-        while view:
-            self._room.clear()
-            sent = self._session.put_data(self, view)
-            if sent:
-                await self._session.flush()
-                view = view[sent:]
-            else:
-                await self._room.wait()
-            if self._failed:
-                raise StreamBroken
-
-    async def send(self, headers: Headers, *, end: bool = False) -> None:
-        """Send a header, or trailers."""
-        with _translated():
-            self._session.connection.send_headers(self.number, headers, end_stream=end)
-        self._sent_all = self._sent_all or end
-        await self._session.flush()
-        self._session.forget(self)
-
-    async def end(self, trailers: Headers) -> None:
-        """End our side."""
-        if trailers:
-            await self.send([(name.lower(), value) for name, value in trailers], end=True)
-            return
-        with _translated():
-            self._session.connection.end_stream(self.number)
-        self._sent_all = True
-        await self._session.flush()
-        self._session.forget(self)
-
-    def reset(self, code: ErrorCodes) -> None:
-        """Break it off, if it is not over. Idempotent."""
-        if not self._failed and not self.over:
-            self._session.put_reset(self, code)
-        self.fail()
-
-    async def flushed(self) -> None:
-        """Send what was queued."""
-        await self._session.flush()
-
-    # What the session tells.
-
-    def arrived(self, answer: Answer) -> None:
-        """Take a header."""
-        self.heard = True
-        self._heads.append(answer)
-        self._news.set()
-
-    def received(self, data: bytes, flow: int) -> None:
-        """Take data; `flow` bytes of window are given back once it is read."""
-        self._inbox.append((data, flow))
-        self._news.set()
-
-    def finished(self) -> None:
-        """Note that the other end has ended its side."""
-        self._ended = True
-        self._news.set()
-
-    def fail(self) -> None:
-        """Note that nothing more comes, and nothing more is taken."""
-        self._failed = True
-        self._news.set()
-        self._room.set()
-        if self.on_fail is not None:
-            self.on_fail()
-
-    def widened(self) -> None:
-        """Note that more may be sent."""
-        self._room.set()
-
-    async def _wait(self) -> None:
-        self._news.clear()
-        await self._news.wait()
-
-    def _growth(self, flow: int) -> int:
-        """Return by how much the window grows: twofold each time all of it was taken."""
-        self._taken += flow
-        if self._taken < self._window or self._window >= _STREAM_MOST:
-            return 0
-        self._taken = 0
-        self._window *= 2
-        return self._window // 2
-
-
-class _translated:  # noqa: N801  it reads as a word
-    """Raise what h2 does not like about a stream as `StreamBroken`."""
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if kind is not None and issubclass(kind, H2Error):
-            raise StreamBroken from None
 
 
 class Session:
@@ -243,7 +80,7 @@ class Session:
         """Say the first words."""
         connection = self.connection
         ours = {
-            SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+            SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
             SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
             SettingCodes.MAX_HEADER_LIST_SIZE: _HEAD,
         }
@@ -283,7 +120,7 @@ class Session:
 
     async def goodbye(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Say that no more streams are taken."""
-        with _translated():
+        with translated():
             self.connection.close_connection(code)
         await self.flush()
 
@@ -318,7 +155,7 @@ class Session:
     def put_data(self, lane: Lane, data: memoryview) -> int:
         """Queue as much of `data` as the windows allow, and return how much that was."""
         sent = 0
-        with _translated():
+        with translated():
             room = min(self.connection.local_flow_control_window(lane.number), _PIECE, len(data))
             while sent < room:
                 size = min(room - sent, self.connection.max_outbound_frame_size)
@@ -403,7 +240,7 @@ class Session:
         self._patience = min(_PATIENCE, (now - self._tried_at) * _PATIENCE_RATE)
         self._tried_at = now
         if self._patience < 1:
-            with _translated():
+            with translated():
                 self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
             raise Flood
 
