@@ -30,10 +30,11 @@ _NO_ID: Final = b"-"
 async def converse(wire: Wire, serve: Serve, settings: EndpointSettings) -> None:
     """Serve requests until either side has had enough; the caller closes the connection."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=settings.head_bytes)
+    patience_s = settings.head_s  # of a client that has not shown a token yet
     while True:
         exchange = Http1Exchange(wire, connection)
         try:
-            head = await _head(wire, connection, settings)
+            head = await _head(wire, connection, settings, patience_s)
             if head is None:
                 return
             exchange.head = head
@@ -44,6 +45,7 @@ async def converse(wire: Wire, serve: Serve, settings: EndpointSettings) -> None
         if not await exchange.over():
             return
         connection.start_next_cycle()
+        patience_s = settings.keep_alive_s
 
 
 class Http1Exchange:
@@ -159,7 +161,7 @@ class _Raw:
 
 
 async def _head(
-    wire: Wire, connection: h11.Connection, settings: EndpointSettings
+    wire: Wire, connection: h11.Connection, settings: EndpointSettings, patience_s: float
 ) -> RequestHead | None:
     """Wait for the next request; None when the client wants no other one."""
     try:
@@ -167,7 +169,7 @@ async def _head(
         if event is h11.NEED_DATA:
             # empty lines before a request are none, so what has begun is looked for in the bytes
             if not connection.trailing_data[0]:
-                async with asyncio.timeout(settings.keep_alive_s):
+                async with asyncio.timeout(patience_s):
                     await _more(wire, connection)
             event = await _begun(wire, connection, settings.head_s)
     except h11.RemoteProtocolError as wrong:

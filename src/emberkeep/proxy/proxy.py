@@ -63,6 +63,7 @@ class Proxy:
             made_of.microvms, self.found, self._guests, mint=self.mint, clock=clock
         )
         self._idle = Keeper(made_of.microvms, self.doors, made_of.data, clock=clock, tasks=tasks)
+        self._jobs: list[asyncio.Task[None]] = []
         self._connections: set[asyncio.Task[None]] = set()
         self.desk = self._desk()
 
@@ -83,17 +84,18 @@ class Proxy:
                 server = await loop.create_server(proxy._wire, sock=one, backlog=listener.BACKLOG)
                 proxy._servers.append(server)
             proxy.desk = proxy._desk()
-            jobs = [tasks.create_task(one) for one in (proxy._tidied(), proxy._idle.keep())]
+            jobs = (proxy._tidied(), proxy._idle.keep())
+            proxy._jobs += [tasks.create_task(job) for job in jobs]
             _log.info("endpoints.up", port=proxy.port, domain=settings.domain)
             try:
                 yield proxy
             finally:
-                for job in jobs:
-                    job.cancel()
                 await proxy.close()
 
     async def close(self) -> None:
         """Take no more connections, and close those there are. Idempotent."""
+        for job in self._jobs:
+            job.cancel()
         for server in self._servers:
             server.close()
         for connection in list(self._connections):

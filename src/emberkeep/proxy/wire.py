@@ -11,6 +11,8 @@ from emberkeep.proxy.tls import Tls
 
 _HIGH: Final = 256 * 1024  # bytes that are taken before anybody has read them
 _WRITE_HIGH: Final = 256 * 1024
+_STUCK_S: Final = 300.0  # that a client may take nothing of what is sent to it
+_GOODBYE_S: Final = 30.0  # for the last bytes of a connection
 _TOGETHER: Final = 32 * 1024  # bytes that are not kept waiting for more
 
 
@@ -30,6 +32,7 @@ class Wire(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", None)
         self._tls: Tls | None = None
         self._secured: asyncio.Future[None] | None = None
+        self._end_at: asyncio.TimerHandle | None = None
         self._outbox: list[bytes | memoryview] = []
         self._queued = 0
         self._inbox: list[bytes] = []
@@ -95,7 +98,12 @@ class Wire(asyncio.Protocol):
     async def drained(self) -> None:
         """Wait until the client has taken most of what was sent."""
         if self._writable is not None:
-            await asyncio.shield(self._writable)
+            try:
+                async with asyncio.timeout(_STUCK_S):
+                    await asyncio.shield(self._writable)
+            except TimeoutError:
+                self.abort()
+                raise ClientGone from None
         if self.lost:
             raise ClientGone
 
@@ -107,6 +115,7 @@ class Wire(asyncio.Protocol):
         if self._tls and self._tls.ready:
             self._transport.write(self._tls.goodbye())
         self._transport.close()
+        self._end_at = self._loop.call_later(_GOODBYE_S, self._transport.abort)
 
     def abort(self) -> None:
         """Break the connection off. Idempotent."""
@@ -151,6 +160,8 @@ class Wire(asyncio.Protocol):
         """Wake whoever waits."""
         del exc
         self.lost = True
+        if self._end_at is not None:
+            self._end_at.cancel()
         self._end()
         if self._secured is not None and not self._secured.done():
             self._secured.set_exception(ClientGone())

@@ -52,8 +52,12 @@ async def test_what_is_no_http_is_refused(tmp_path: Path):
 
 
 async def test_a_connection_that_says_nothing_is_closed(tmp_path: Path):
-    async with keeping(tmp_path, keep_alive_s=0.2) as keep:
+    async with keeping(tmp_path, head_s=0.2) as keep:
         assert await raw(keep, keep.microvms.add()) == b""
+    async with keeping(tmp_path, keep_alive_s=0.2) as keep:
+        vm = keep.microvms.add()
+        answer = await raw(keep, vm, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer.endswith(b"Request missing authentication")
 
 
 async def test_a_client_that_does_not_shake_hands_is_closed(tmp_path: Path):
