@@ -5,6 +5,7 @@ guest has left in it (connections, counters, neighbours), and a new one takes it
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -23,6 +24,7 @@ from emberkeep.network.slot import NetworkSlot, bare, enact, furnish, limit
 from emberkeep.network.uplink import NoLink
 
 _LOOK_S: Final = 30.0  # how often the host's own rules are looked at
+_CALM_S: Final = 0.25  # so long after a verb nothing is made that can wait
 _AFTER_FAILURE_S: Final = 10.0
 _MADE_WITHIN_S: Final = 60.0
 _log = structlog.get_logger()
@@ -32,11 +34,14 @@ class Slots:
     """Slots by the microVM that has them; `keep` is the job that sees to their number."""
 
     def __init__(
-        self, settings: NetworkSettings, instance: str, busy: Callable[[], bool] = lambda: False
+        self,
+        settings: NetworkSettings,
+        instance: str,
+        calm_s: Callable[[], float] = lambda: math.inf,  # for how long no verb has been under way
     ) -> None:
         self._settings = settings
         self._instance = instance
-        self._busy = busy
+        self._calm_s = calm_s
         self._outside: Outside | None = None
         self._relays: Relays | None = None
         self._ready: list[NetworkSlot] = []
@@ -150,12 +155,16 @@ class Slots:
         return {"ready": len(self._ready), "held": len(self._held), "leaving": len(self._leaving)}
 
     async def keep(self) -> None:
-        """Make slots while no verb is under way, clear away those given back, look at the host."""
+        """Make slots and clear away those given back, when nothing is delayed by that.
+
+        Now and then, look at the host's rules.
+        """
         looked = 0.0
         while not self._closed:
             try:
                 async with self._turn:
-                    await self._cleared()
+                    if self._may(urgent=len(self._leaving) > self._settings.slots):
+                        await self._cleared()
                     await self._filled()
                 now = asyncio.get_running_loop().time()
                 if now - looked >= _LOOK_S and self.outside.rules is not None:
@@ -165,7 +174,7 @@ class Slots:
                 _log.warning("network.slots", why=str(error))
                 await asyncio.sleep(_AFTER_FAILURE_S)
                 continue
-            await aio.waited(self._news, _LOOK_S)
+            await aio.waited(self._news, _CALM_S if self._unfinished else _LOOK_S)
             self._news.clear()
 
     def look(self) -> None:
@@ -191,8 +200,19 @@ class Slots:
         self._held.clear()
 
     async def _filled(self) -> None:
-        while not self._closed and not self._busy() and len(self._ready) < self._settings.slots:
+        while not self._closed and (short := self._settings.slots - len(self._ready)) > 0:
+            if not self._may(urgent=2 * short > self._settings.slots):
+                return
             self._ready.append(await aio.in_thread(self._made, self._settings.egress))
+
+    def _may(self, *, urgent: bool) -> bool:
+        """Say whether there is time for something that takes a core for some 50 ms."""
+        calm_s = self._calm_s()
+        return calm_s >= _CALM_S or (urgent and calm_s > 0)
+
+    @property
+    def _unfinished(self) -> bool:
+        return bool(self._leaving) or len(self._ready) < self._settings.slots
 
     async def _made_for(self, owner: str, policy: EgressPolicy) -> None:
         self._held[owner] = await aio.in_thread(self._made, policy)

@@ -87,7 +87,7 @@ class Node:
         self._closing = False
         self._journal = Journal(made_of.events, made_of.clock)
         streams = made_of.limits.microvm_streams
-        slots = Slots(made_of.network, made_of.layout.instance(), lambda: bool(self._verbs))
+        slots = Slots(made_of.network, made_of.layout.instance(), self._calm_s)
         running = Running(
             tasks, made_of.settings, self._died, streams=streams, released=slots.give_back
         )
