@@ -21,6 +21,22 @@ def answered(message: bytes, extra: bytes = b"records") -> bytes:
     return message[:2] + b"\x81\x80" + message[4:] + extra
 
 
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Listen on one port of loopback that both UDP and TCP have free; others take some, too."""
+    while True:
+        udp, tcp = listeners(("127.0.0.1",), 0)
+        udp.close()
+        try:
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            udp.bind(tcp.getsockname())
+        except OSError:
+            udp.close()
+            tcp.close()
+            continue
+        tcp.setblocking(True)
+        return udp, tcp
+
+
 class Upstream:
     """A resolver on one port of loopback, for UDP and TCP, that answers as it is told."""
 
@@ -28,11 +44,8 @@ class Upstream:
         self.answer = answer
         self.seen: list[bytes] = []
         self.ports: set[int] = set()
-        self._udp, self._tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
-        self._udp.bind(("127.0.0.1", 0))
+        self._udp, self._tcp = pair()
         self.resolver = Resolver("127.0.0.1", self._udp.getsockname()[1])
-        self._tcp.bind(("127.0.0.1", self.resolver.port))
-        self._tcp.listen()
         for work in (self._serve_udp, self._serve_tcp):
             threading.Thread(target=work, daemon=True).start()
 
@@ -90,16 +103,21 @@ class Guest:
         return connection
 
 
+def added(relays: Relays) -> tuple[SlotRelay, Guest]:
+    """Add a relay with a guest of its own."""
+    sockets = pair()
+    for one in sockets:
+        one.setblocking(False)
+    guest = Guest(sockets[0].getsockname()[1])
+    return relays.over(list(sockets)), guest
+
+
 @contextmanager
 def house(
     *upstreams: Resolver, bounds: RelayBounds = BOUNDS
 ) -> Iterator[tuple[Relays, SlotRelay, Guest]]:
     relays = Relays(lambda: upstreams, bounds)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    relay = relays.over(listeners(("127.0.0.1",), port))
-    guest = Guest(port)
+    relay, guest = added(relays)
     try:
         yield relays, relay, guest
     finally:
@@ -194,11 +212,7 @@ def test_what_is_no_question_goes_nowhere():
 def test_a_guest_that_asks_too_often_is_slowed_and_another_one_is_not():
     slow = RelayBounds(per_s=5, burst=10, attempt_s=5)
     with upstream() as it, house(it.resolver, bounds=slow) as (relays, _, guest):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        neighbour = Guest(port)
-        relays.over(listeners(("127.0.0.1",), port))
+        _, neighbour = added(relays)
         for _ in range(500):
             guest.udp.send(query("flood.example"))
         assert neighbour.ask(query("quiet.example")) == answered(query("quiet.example"))
