@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -143,6 +144,12 @@ async def gone(pidfd: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of what our children leave behind, so that it can be reaped."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def raise_open_files() -> None:
+    """Allow ourselves as many open files as this user may have."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def end_now(pidfd: int, *, within: float = 30) -> None:

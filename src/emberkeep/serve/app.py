@@ -52,6 +52,7 @@ def serve(settings: Settings, *, ready: Callable[[], None] | None = None) -> Non
     os.umask(0o022)  # the jails' users read what we make; what is secret lies in private folders
     privileges.obtain(settings.data)
     proc.adopt_orphans()
+    proc.raise_open_files()  # slots with their relays, endpoints: a few for each microVM
     with owned(settings.data):
         asyncio.run(_serve(settings, ready or (lambda: None)))
 
