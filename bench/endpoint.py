@@ -1,7 +1,7 @@
 """`python -m bench.endpoint`: what the proxy costs, beside the channel alone and a plain nginx.
 
-Needs wrk, nginx and curl. All in one run: nginx as the application behind the channel, whose guest
-end is a process of this host; then the same nginx reached directly.
+Needs wrk, h2load (nghttp2-client), nginx and curl. All in one run: nginx as the application behind
+the channel, whose guest end is a process of this host; then the same nginx reached directly.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from emberkeep.proxy.settings import EndpointSettings
 BIG_MIB: Final = 256
 _SECONDS: Final = 5
 _SMALL: Final = 300
+_MANY: Final = 5000
 _PORT: Final = 18080
 _OLD: Final = ("--http1.1", "-o", "/dev/null")
 _NEW: Final = ("--http2", "-o", "/dev/null")
@@ -82,7 +83,7 @@ class OneMicrovm:
 
 async def main() -> int:
     """Measure, print the figures as JSON, and return the exit status."""
-    missing = [name for name in ("wrk", "nginx", "curl") if not shutil.which(name)]
+    missing = [name for name in ("wrk", "h2load", "nginx", "curl") if not shutil.which(name)]
     if missing:
         print(f"missing: {', '.join(missing)}", file=sys.stderr)
         return 1
@@ -116,8 +117,9 @@ async def _measured(here: Path) -> dict[str, Any]:
         headers = [f"X-aws-proxy-auth: {token}", f"X-aws-proxy-port: {_PORT}"]
         figures["endpoint"] = await _through(here, base, headers)
         figures["endpoint, HTTP/2"] = {
-            "download MB/s": await _curl(here, f"{base}/big", headers, *_NEW),
-            "upload MB/s": await _curl(here, f"{base}/up", headers, "-T", str(here / "big"), *_NEW),
+            "4 connections of 8 streams": await _h2load(base, headers),
+            "download": await _curl(here, f"{base}/big", headers, *_NEW),
+            "upload": await _curl(here, f"{base}/up", headers, "-T", str(here / "big"), *_NEW),
         }
     figures["nginx, plain HTTP"] = await _through(here, f"http://127.0.0.1:{_PORT}", [])
     return figures
@@ -127,8 +129,8 @@ async def _through(here: Path, base: str, headers: list[str]) -> dict[str, Any]:
     return {
         "p50 ms, one connection": (await _wrk(base, headers, connections=1))["p50 ms"],
         "16 connections": await _wrk(base, headers, connections=16),
-        "download MB/s": await _curl(here, f"{base}/big", headers, *_OLD),
-        "upload MB/s": await _curl(here, f"{base}/up", headers, "-T", str(here / "big"), *_OLD),
+        "download": await _curl(here, f"{base}/big", headers, *_OLD),
+        "upload": await _curl(here, f"{base}/up", headers, "-T", str(here / "big"), *_OLD),
     }
 
 
@@ -148,6 +150,7 @@ async def _channel(session: Agent) -> dict[str, float]:
 
 
 async def _wrk(base: str, headers: list[str], *, connections: int) -> dict[str, float]:
+    before = time.process_time()
     words = [word for header in headers for word in ("-H", header)]
     out = await _run(
         "wrk", "-t1", f"-c{connections}", f"-d{_SECONDS}s", "--latency", *words, f"{base}/small"
@@ -157,16 +160,41 @@ async def _wrk(base: str, headers: list[str], *, connections: int) -> dict[str, 
     if rate is None or half is None or "Non-2xx" in out:
         raise RuntimeError(out)
     scale = {"us": 0.001, "ms": 1.0, "s": 1000.0}[half[2]]
-    return {"requests/s": float(rate[1]), "p50 ms": round(float(half[1]) * scale, 3)}
+    spent = time.process_time() - before
+    return {
+        "requests/s": float(rate[1]),
+        "p50 ms": round(float(half[1]) * scale, 3),
+        "our CPU, us per request": round(spent / (float(rate[1]) * _SECONDS) * 1e6),
+    }
 
 
-async def _curl(here: Path, url: str, headers: list[str], *more: str) -> float:
+async def _h2load(base: str, headers: list[str]) -> dict[str, float]:
+    """Ask over HTTP/2; h2load names the endpoint by itself."""
+    before = time.process_time()
+    words = [word for header in headers for word in ("-H", header)]
+    out = await _run("h2load", f"-n{_MANY}", "-c4", "-m8", *words, f"{base}/small")
+    rate = re.search(r"([\d.]+) req/s", out)
+    if rate is None or f"{_MANY} succeeded" not in out:
+        raise RuntimeError(out)
+    spent = time.process_time() - before
+    return {
+        "requests/s": float(rate[1]),
+        "our CPU, us per request": round(spent / _MANY * 1e6),
+    }
+
+
+async def _curl(here: Path, url: str, headers: list[str], *more: str) -> dict[str, float]:
+    before = time.process_time()
     words = [word for header in headers for word in ("-H", header)]
     out = await _run(
         "curl", "-sS", "--fail", "--cacert", str(here / "ca.pem"), "--noproxy", "*", *words,
         "-H", "Expect:", "-w", "%{speed_download} %{speed_upload}", *more, url,
     )  # fmt: skip
-    return round(max(float(one) for one in out.split()[-2:]) / 1e6, 1)
+    spent = time.process_time() - before
+    return {
+        "MB/s": round(max(float(one) for one in out.split()[-2:]) / 1e6, 1),
+        "our CPU, ms per MB": round(spent / ((BIG_MIB << 20) / 1e6) * 1000, 2),
+    }
 
 
 async def _run(*words: str) -> str:
