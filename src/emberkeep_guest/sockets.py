@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
+from emberkeep_guest.addresses import GUEST_4, GUEST_6
+
 _SOCK_DIAG: Final = 4  # the netlink family
 _BY_FAMILY: Final = 20
 _DESTROY: Final = 21
@@ -21,6 +23,10 @@ _LISTEN: Final = 10
 _TIME_WAIT: Final = 6
 _STATES: Final = 0xFFF & ~(1 << _LISTEN) & ~(1 << _TIME_WAIT)
 _LOOPBACK_NET: Final = 127
+_LOOPBACK_6: Final = bytes(15) + b"\1"
+_MAPPED: Final = bytes(10) + b"\xff\xff"  # of IPv4 in IPv6
+_OWN_4: Final = socket.inet_aton(GUEST_4)
+_OWN_6: Final = socket.inet_pton(socket.AF_INET6, GUEST_6)
 _PATIENCE: Final = 1.0
 
 
@@ -45,17 +51,18 @@ def _connections(netlink: socket.socket, family: int) -> Iterator[bytes]:
             if kind in (_DONE, _ERROR) or length < _HEADER.size:
                 return
             name = _FOUND.unpack_from(answer, _HEADER.size)[4]
-            if not is_loopback(family, name[_DESTINATION]):
+            if not is_own(family, name[_DESTINATION]):
                 yield name
             answer = answer[length + -length % 4 :]
 
 
-def is_loopback(family: int, address: bytes) -> bool:
-    """Whether the 16 bytes are an address of the VM's own loopback."""
+def is_own(family: int, address: bytes) -> bool:
+    """Whether the 16 bytes are an address of the VM's own: its loopback, or that of its device."""
     if family == socket.AF_INET:
-        return address[0] == _LOOPBACK_NET
-    mapped = bytes(10) + b"\xff\xff\x7f"
-    return address.startswith(mapped) or address == bytes(15) + b"\1"
+        return address[0] == _LOOPBACK_NET or address[:4] == _OWN_4
+    if address.startswith(_MAPPED):
+        return is_own(socket.AF_INET, address[len(_MAPPED) :])
+    return address in (_LOOPBACK_6, _OWN_6)
 
 
 def _message(kind: int, flags: int, family: int, name: bytes) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from emberkeep_guest import netlink
+from emberkeep_guest.sockets import is_own
 
 SOURCES = Path(__file__).parents[3] / "src"
 _SCRIPT = """
@@ -75,6 +76,17 @@ def test_an_errno_is_read_from_the_answer():
     refused = bytes.fromhex("24000000 02000000 01000000 00000000 effffffff".replace(" ", "")[:40])
 
     assert netlink.outcome(refused) == -17
+
+
+def test_connections_to_the_vm_itself_are_told_from_those_to_others():
+    def own(address: str) -> bool:
+        family, packed = netlink.packed_address(address)
+        return is_own(family, packed.ljust(16, b"\0"))
+
+    mine = ("127.0.0.1", "127.9.9.9", "10.213.0.2", "::1", "fd65:6d62:6572::2",
+            "::ffff:127.0.0.1", "::ffff:10.213.0.2")  # fmt: skip
+    others = ("10.213.0.1", "192.0.2.1", "fd65:6d62:6572::1", "::ffff:192.0.2.1", "::")
+    assert [address for address in (*mine, *others) if own(address)] == list(mine)
 
 
 def test_addresses_routes_and_neighbours_are_there_at_once():

@@ -1,13 +1,17 @@
 """The relay between a guest that may do anything and resolvers made here, over loopback."""
 
+import os
+import shutil
 import socket
 import struct
+import subprocess  # noqa: TID251  ip(8)
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 
+from emberkeep.network import namespace
 from emberkeep.network.dns import Relays, SlotRelay, listeners
 from emberkeep.network.relay import Bucket, RelayBounds
 from emberkeep.network.resolvers import Resolver
@@ -271,3 +275,35 @@ def test_a_bucket_fills_with_time_and_not_beyond_its_brim():
     assert bucket.take(0.1)
     assert not bucket.take(0.1)
     assert [bucket.take(100), bucket.take(100), bucket.take(100)] == [True, True, False]
+
+
+def test_a_relay_answers_inside_a_namespace_and_asks_outside_of_it():
+    if os.geteuid() or not shutil.which("ip"):
+        pytest.skip("needs root and ip")
+
+    def addressed() -> int:
+        for words in ("link set lo up", "addr add 10.213.0.1/32 dev lo"):
+            subprocess.run(["ip", *words.split()], check=True)
+        return namespace.own()
+
+    def ask() -> bytes:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as guest:
+            guest.settimeout(5)
+            guest.connect(("10.213.0.1", 53))
+            guest.send(query())
+            return guest.recv(4096)
+
+    with upstream() as it:
+        relays = Relays(lambda: (it.resolver,), BOUNDS)
+        netns = namespace.in_new(addressed)
+        try:
+            relay = relays.open(netns)
+            answer = namespace.inside(netns, ask)
+            relay.close()
+            with pytest.raises(ConnectionRefusedError):
+                namespace.inside(netns, ask)
+        finally:
+            relays.close()
+            os.close(netns)
+
+    assert answer == answered(query())
