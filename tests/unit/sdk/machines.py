@@ -19,7 +19,7 @@ from emberkeep.domain.errors import Conflict, GuestError, Invalid, NotFound, Wro
 from emberkeep.domain.events import Event
 from emberkeep.domain.limits import ACCOUNT, Gauge, LimitFacts
 from emberkeep.domain.microvms import MicroVM, State
-from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest
+from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest, PoolFacts
 from emberkeep.node.journal import Journal
 from tests.fakes.microvms import FakeEvents
 from tests.fakes.values import microvm
@@ -295,6 +295,9 @@ class LocalNode:
 
     async def console(self, ref: str) -> bytes:
         return b"booted\n" if self._find(ref) else b""
+
+    def ready(self):
+        return [PoolFacts(image="debian-12", size="512m-1c", waiting=1, warmed=0)]
 
     async def images(self):
         return [ImageFacts(name="debian-12", digest="d1", snapshots={"512m-1c": "s1"})]
