@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from emberkeep.domain import errors
+from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.errors import EmberkeepError
 from emberkeep.domain.microvms import State
 from emberkeep.domain.requests import LaunchRequest
@@ -42,6 +43,38 @@ async def test_launch_answers_the_microvm(api: Api):
         "last_activity_at": None,
     }
     assert api.node.launched == [LaunchRequest(image="debian-12", name="web")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "policy"),
+    [
+        ("internet", EgressPolicy("internet")),
+        ("none", EgressPolicy("none")),
+        ({"allow": []}, EgressPolicy("none")),
+        (
+            {"allow": ["10.0.0.0/8:80/tcp", "1.1.1.1"]},
+            EgressPolicy.parse("10.0.0.0/8:80/tcp 1.1.1.1"),
+        ),
+    ],
+)
+async def test_a_launch_says_what_may_be_reached(api: Api, asked: object, policy: EgressPolicy):
+    async with api.client() as client:
+        answer = await client.post("/v1/microvms", json={"image": "debian-12", "egress": asked})
+
+    assert answer.status_code == 201
+    assert api.node.launched == [LaunchRequest(image="debian-12", egress=policy)]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["all", {"allow": ["example.com"]}, {"allow": ["127.0.0.1"]}, {"deny": []}, ["1.1.1.1"], 5],
+)
+async def test_what_is_no_egress_policy_is_refused(api: Api, asked: object):
+    async with api.client() as client:
+        answer = await client.post("/v1/microvms", json={"image": "debian-12", "egress": asked})
+
+    assert answer.status_code == 400
+    assert api.node.launched == []
 
 
 @pytest.mark.parametrize(

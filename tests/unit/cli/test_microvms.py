@@ -34,6 +34,16 @@ def test_one_that_fails_does_not_stop_the_others(cli: Cli, vm: MicroVM):
     assert done.stderr.startswith(b"error: there is no microVM 'nobody'\nhint: ")
 
 
+def test_what_may_be_reached_is_said_at_the_launch(cli: Cli):
+    allowed = ("--egress", "10.0.0.0/8:80/tcp", "--egress", "1.1.1.1")
+    assert cli("launch", "debian-12", *allowed, "--name", "listed").returncode == 0
+    assert cli("run", "--egress", "none", "debian-12", "--", "true").returncode == 0
+
+    refused = cli("launch", "debian-12", "--egress", "127.0.0.1")
+    assert refused.returncode == 1
+    assert b"127.0.0.1/32 cannot be allowed" in refused.stderr
+
+
 def test_terminate_wants_to_know_which(cli: Cli, vm: MicroVM):
     assert cli("terminate").returncode == 2
     assert cli("terminate", "--all", "x").returncode == 2

@@ -167,3 +167,29 @@ def test_a_finding_is_json():
         "found": "Debian GNU/Linux 12 (bookworm), Linux 6.18, x86_64",
         "remedy": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("network", "name", "level", "words"),
+    [
+        ({"uplink": "veth"}, "uplink", Level.OK, "through veth"),
+        ({"uplink": "none", "no_uplink": "no nft"}, "uplink", Level.WARN, "no network: no nft"),
+        ({"forwarding": {4: ""}}, "forwarding ipv4", Level.OK, "on"),
+        ({"forwarding": {6: "it cannot"}}, "forwarding ipv6", Level.WARN, "it cannot"),
+        (
+            {"closed": ["ip filter FORWARD"], "let_pass": "do this"},
+            "firewall",
+            Level.WARN,
+            "FORWARD",
+        ),
+    ],
+)
+def test_what_is_in_the_way_of_microvms(
+    network: dict[str, object], name: str, level: Level, words: str
+):
+    it = finding(replace(GOOD, network=replace(GOOD.network, **network)), name)
+
+    assert it.level is level
+    assert words in it.found
+    assert bool(it.remedy) == (level is Level.WARN)
+    assert healthy(findings(replace(GOOD, network=replace(GOOD.network, **network))))

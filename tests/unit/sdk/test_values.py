@@ -6,7 +6,7 @@ import pytest
 
 from emberkeep_sdk import Exit, Invalid, NotFound, QuotaExceeded, WrongState
 from emberkeep_sdk._errors import EmberkeepError, from_payload
-from emberkeep_sdk._values import memory_mib
+from emberkeep_sdk._values import egress_policy, memory_mib
 from emberkeep_sdk._wire import Collector, ExecRequest, parse_control, signal_number
 
 
@@ -87,3 +87,19 @@ def test_an_error_in_a_control_message_is_raised_with_its_hint():
         parse_control(b'{"error": {"code": "WrongState", "message": "asleep", "hint": "wake it"}}')
 
     assert str(raised.value) == "asleep (wake it)"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, None),
+        ("internet", "internet"),
+        (("none",), "none"),
+        ("10.0.0.0/8 1.1.1.1:80", {"allow": ["10.0.0.0/8", "1.1.1.1:80"]}),
+        (["10.0.0.0/8"], {"allow": ["10.0.0.0/8"]}),
+        ([], {"allow": []}),
+        (["internet", "1.1.1.1"], {"allow": ["internet", "1.1.1.1"]}),  # the server refuses it
+    ],
+)
+def test_egress_is_said_in_the_servers_words(given: object, said: object):
+    assert egress_policy(given) == said  # type: ignore[arg-type]
