@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import event
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
 
 from emberkeep.base.aio import in_thread
 from emberkeep.store.events import Events
@@ -36,19 +37,24 @@ async def opened(path: Path) -> AsyncGenerator[Stores]:
     """
     with told(path):
         await in_thread(upgrade, path)
-    # A statement alone is a transaction of its own; for several, `transactions` says BEGIN.
-    engine = create_async_engine(
+    reader = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
         isolation_level="AUTOCOMMIT",
         pool_size=2,
         max_overflow=2,
     )
-    event.listen(engine.sync_engine, "connect", _prepare)
+    writer = create_engine(
+        URL.create("sqlite", database=str(path)),
+        poolclass=StaticPool,  # one connection, for one thread at a time
+        connect_args={"check_same_thread": False},
+    )
+    for engine in (reader.sync_engine, writer):
+        event.listen(engine, "connect", _prepare)
+    database = Database(reader, writer, path)
     try:
-        database = Database(engine, path)
         yield Stores(microvms=MicroVMs(database), events=Events(database))
     finally:
-        await engine.dispose()
+        await database.close()
 
 
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  SQLAlchemy's adapter

@@ -1,19 +1,20 @@
 """The database as the stores use it: reads at any time, one write after the other."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import CursorResult, Executable, delete, insert
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Connection, CursorResult, Engine, Executable, delete, insert
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from emberkeep.base.aio import finish
 from emberkeep.domain.events import Event
 from emberkeep.store.faults import told
 from emberkeep.store.schema import events
+
+T = TypeVar("T")
 
 KEPT: Final = 20_000  # events; at least so many
 _TRIMMED_EVERY: Final = 100
@@ -21,12 +22,17 @@ _WITHIN_S: Final = 30.0
 
 
 class Database:
-    """One SQLite file. A caller that is cancelled leaves no half-done operation behind."""
+    """One SQLite file. A caller that is cancelled leaves no half-done operation behind.
 
-    def __init__(self, engine: AsyncEngine, path: Path) -> None:
-        self.engine = engine
+    SQLite has one writer: here it is a thread that carries out whole transactions, so nobody polls
+    for a lock, and the statements of one cost no way to a thread and back each.
+    """
+
+    def __init__(self, reader: AsyncEngine, writer: Engine, path: Path) -> None:
+        self.reader = reader
+        self.writer = writer
         self._path = path
-        self._writing = asyncio.Lock()  # SQLite has one writer; in here nobody waits by polling
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
 
     async def read(self, statement: Executable) -> CursorResult[Any]:
         """Return what one statement finds."""
@@ -41,40 +47,34 @@ class Database:
         with told(self._path):
             return await finish(self._write(statement, event), within=_WITHIN_S)
 
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._in_turn(self.writer.dispose)
+        self._thread.shutdown()
+        await self.reader.dispose()
+
     async def _read(self, statement: Executable) -> CursorResult[Any]:
-        async with self.engine.connect() as connection:
+        async with self.reader.connect() as connection:
             return await connection.execute(statement)
 
     async def _write(self, statement: Executable | None, event: Event | None) -> int:
-        async with self._transaction(whole=event is not None) as connection:
-            changed = 1
-            if statement is not None:
-                changed = (await connection.execute(statement)).rowcount
+        return await self._in_turn(lambda: self._transaction(statement, event))
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _transaction(self, statement: Executable | None, event: Event | None) -> int:
+        with self.writer.begin() as connection:
+            changed = 1 if statement is None else connection.execute(statement).rowcount
             if changed and event is not None:
-                await _append(connection, event)
+                _append(connection, event)
             return changed
 
-    @asynccontextmanager
-    async def _transaction(self, *, whole: bool) -> AsyncGenerator[AsyncConnection]:
-        """Lend a connection; `whole` if there may be several statements: all of them or none."""
-        async with self._writing, self.engine.connect() as connection:
-            if not whole:
-                yield connection
-                return
-            await connection.exec_driver_sql("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                await connection.exec_driver_sql("COMMIT")
-            except BaseException:
-                with suppress(OperationalError):  # on a full disk SQLite has done so itself
-                    await connection.exec_driver_sql("ROLLBACK")
-                raise
 
-
-async def _append(connection: AsyncConnection, event: Event) -> None:
+def _append(connection: Connection, event: Event) -> None:
     """Write `event` behind the others; now and then drop the oldest."""
     values = {"at": event.at, "kind": event.kind.value, "microvm_id": event.microvm_id,
               "name": event.name, "image": event.image, "reason": event.reason}  # fmt: skip
-    done = await connection.execute(insert(events).values(**values))
+    done = connection.execute(insert(events).values(**values))
     if done.lastrowid % _TRIMMED_EVERY == 0:
-        await connection.execute(delete(events).where(events.c.seq <= done.lastrowid - KEPT))
+        connection.execute(delete(events).where(events.c.seq <= done.lastrowid - KEPT))

@@ -122,8 +122,9 @@ async def test_a_cancelled_caller_leaves_the_store_working(path: Path):
 
 async def test_commits_survive_a_power_loss(path: Path):
     """SQLite's FULL (2) in WAL mode: every commit is synced before it returns."""
-    async with opened(path) as stores, stores.events._database.engine.connect() as connection:
-        mode = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar()
-        synchronous = (await connection.exec_driver_sql("PRAGMA synchronous")).scalar()
+    async with opened(path) as stores:
+        with stores.events._database.writer.connect() as connection:
+            mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+            synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
 
     assert (mode, synchronous) == ("wal", 2)
