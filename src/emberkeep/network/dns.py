@@ -43,11 +43,11 @@ class Relays:
     """The relays of one server; `open` and `close` block for a moment, so call them in threads."""
 
     def __init__(self, resolvers: Resolvers, bounds: RelayBounds | None = None) -> None:
-        self._shared = Shared(resolvers=resolvers, bounds=bounds or RelayBounds())
         self._open: set[Relay] = set()
         self._lock = threading.Lock()
         self._closed = False
         self._loop = asyncio.new_event_loop()
+        self._shared = Shared(resolvers, bounds or RelayBounds(), self._loop.time())
         self._thread = threading.Thread(target=self._loop.run_forever, name="dns", daemon=True)
         self._thread.start()
 

@@ -24,6 +24,7 @@ class RelayBounds:
 
     per_s: float = 100.0  # questions, in the long run
     burst: int = 200
+    per_s_of_all: float = 1000.0  # some 0.3 ms of a CPU each
     in_flight: int = 32
     in_flight_of_all: int = 512
     connections: int = 8  # over TCP
@@ -31,35 +32,45 @@ class RelayBounds:
     attempts: int = 3
 
 
-@dataclass(slots=True, kw_only=True)
-class Shared:
-    """What the relays of a server have in common; of one event loop."""
-
-    resolvers: Resolvers
-    bounds: RelayBounds
-    in_flight: int = 0
-
-    def resolver(self, attempt: int) -> Resolver | None:
-        """Return whom to ask, counted from 0; None if nobody is left."""
-        found = self.resolvers()
-        return found[attempt % len(found)] if found and attempt < self.bounds.attempts else None
-
-
 class Bucket:
     """Questions a guest may ask now; it fills with time."""
 
-    def __init__(self, per_s: float, burst: int, now: float) -> None:
-        self._per_s, self._burst = per_s, burst
+    def __init__(self, burst: int, now: float) -> None:
+        self._burst = burst
         self._left, self._at = float(burst), now
 
-    def take(self, now: float) -> bool:
-        """Take one, if there is one."""
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
+    def take(self, now: float, per_s: float) -> bool:
+        """Take one, if there is one; it has filled with `per_s` since the last time."""
+        self._left = min(self._burst, self._left + (now - self._at) * per_s)
         self._at = now
         if self._left < 1:
             return False
         self._left -= 1
         return True
+
+
+class Shared:
+    """What the relays of a server have in common; of one event loop."""
+
+    def __init__(self, resolvers: Resolvers, bounds: RelayBounds, now: float) -> None:
+        self.resolvers = resolvers
+        self.bounds = bounds
+        self.in_flight = 0
+        self._since = now
+        self._asking: set[int] = set()  # relays with a question since then
+        self._asked = 0  # relays with one in the second before
+
+    def per_s(self, relay: int, now: float) -> float:
+        """Return how often a relay may be asked: less when so many are that all would be more."""
+        if now - self._since >= 1:
+            self._since, self._asked, self._asking = now, len(self._asking), set()
+        self._asking.add(relay)
+        return min(self.bounds.per_s, self.bounds.per_s_of_all / max(1, self._asked))
+
+    def resolver(self, attempt: int) -> Resolver | None:
+        """Return whom to ask, counted from 0; None if nobody is left."""
+        found = self.resolvers()
+        return found[attempt % len(found)] if found and attempt < self.bounds.attempts else None
 
 
 class Relay:
@@ -69,7 +80,7 @@ class Relay:
         self.shared = shared
         self.loop = asyncio.get_running_loop()
         self.asked: set[_Asked] = set()
-        self._bucket = Bucket(shared.bounds.per_s, shared.bounds.burst, self.loop.time())
+        self._bucket = Bucket(shared.bounds.burst, self.loop.time())
         self._listening: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._conversations: set[asyncio.StreamWriter] = set()
@@ -107,7 +118,7 @@ class Relay:
                 message, client = listener.recvfrom(LONGEST + 1)
             except OSError:  # there is none, or an earlier answer was refused
                 return
-            if not self._bucket.take(self.loop.time()):
+            if not self._may_now():
                 self.loop.remove_reader(listener)
                 self.loop.call_later(_PAUSE_S, self._go_on, listener)
                 return
@@ -118,6 +129,10 @@ class Relay:
     def _go_on(self, listener: socket.socket) -> None:
         if listener in self._listening:
             self.loop.add_reader(listener, self._receive, listener)
+
+    def _may_now(self) -> bool:
+        now = self.loop.time()
+        return self._bucket.take(now, self.shared.per_s(id(self), now))
 
     def _may_ask(self) -> bool:
         bounds = self.shared.bounds
@@ -145,7 +160,7 @@ class Relay:
     async def _answer(self, message: bytes) -> bytes:
         """Return the answer to what came over TCP; b"" where the connection shall end."""
         asked = question(message)
-        if asked is None or not self._bucket.take(self.loop.time()):
+        if asked is None or not self._may_now():
             return b""
         attempt = 0
         while resolver := self.shared.resolver(attempt):

@@ -13,7 +13,7 @@ import pytest
 
 from emberkeep.network import namespace
 from emberkeep.network.dns import Relays, SlotRelay, listeners
-from emberkeep.network.relay import Bucket, RelayBounds
+from emberkeep.network.relay import Bucket, RelayBounds, Shared
 from emberkeep.network.resolvers import Resolver
 from tests.unit.network.test_questions import query
 
@@ -226,6 +226,19 @@ def test_a_guest_that_asks_too_often_is_slowed_and_another_one_is_not():
     assert flood <= 10 + 5 * 5
 
 
+def test_guests_share_what_all_may_ask():
+    shared = Shared(tuple, RelayBounds(per_s=100, per_s_of_all=150), now=0)
+    alone = [shared.per_s(1, 0), shared.per_s(1, 1)]
+    crowd = [shared.per_s(number, 2) for number in (1, 2, 3)]
+    later = [shared.per_s(number, 3) for number in (1, 2, 3)]
+
+    assert alone == [100, 100]
+    assert crowd == [100, 100, 100]
+    assert later == [50, 50, 50]
+    assert shared.per_s(1, 60) == 50
+    assert shared.per_s(1, 61) == 100
+
+
 def test_questions_under_way_are_bounded_for_one_and_for_all():
     bounds = RelayBounds(in_flight=3, in_flight_of_all=2, attempt_s=5)
     reached = threading.Semaphore(0)
@@ -269,12 +282,12 @@ def test_a_closed_relay_frees_its_addresses():
 
 
 def test_a_bucket_fills_with_time_and_not_beyond_its_brim():
-    bucket = Bucket(10, 2, now=0)
+    bucket = Bucket(2, now=0)
 
-    assert [bucket.take(0), bucket.take(0), bucket.take(0)] == [True, True, False]
-    assert bucket.take(0.1)
-    assert not bucket.take(0.1)
-    assert [bucket.take(100), bucket.take(100), bucket.take(100)] == [True, True, False]
+    assert [bucket.take(0, 10), bucket.take(0, 10), bucket.take(0, 10)] == [True, True, False]
+    assert bucket.take(0.1, 10)
+    assert not bucket.take(0.15, 10)
+    assert [bucket.take(100, 10) for _ in range(3)] == [True, True, False]
 
 
 def test_a_relay_answers_inside_a_namespace_and_asks_outside_of_it():
