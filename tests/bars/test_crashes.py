@@ -15,6 +15,7 @@ from tests.bars.footprint import Host
 from tests.bars.knobs import Figures, number
 from tests.bars.servers import IMAGE, BarServer, kill
 from tests.bars.storm import GONE, Account, Client, Ledger, content
+from tests.vm.servers import eventually
 
 pytestmark = [pytest.mark.bars, pytest.mark.timeout(7200)]
 
@@ -57,7 +58,7 @@ def _warm(server: BarServer, *, killed: bool) -> None:
         with server.client() as ek:  # where there was a snapshot already, the launch was quick
             for vm in ek.list():
                 vm.terminate()
-        assert footprint.unexplained(server, Host(), {}) == []
+        eventually(lambda: footprint.unexplained(server, Host(), {}) == [])  # it still makes slots
     with server.client() as ek, ek.launch(IMAGE, name="warm") as vm:
         assert vm.exec(["true"]).ok
 
