@@ -30,7 +30,7 @@ unit: ## Fast tests, no VM
 	$(BIN)/pytest
 
 vm: ## Tests on real microVMs; KVM, or TCG and patience
-	$(BIN)/pytest -m 'vm and not bars' tests/vm
+	$(BIN)/pytest -m 'vm and not bars' tests/vm tests/hostile
 
 bars: setup ## The long checks: cycles, crash loops, fuzzing, what CI has no time for
 	$(BIN)/pytest -m bars tests
