@@ -13,6 +13,7 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
+from pathlib import Path
 from typing import Any, Final
 
 from pyroute2 import IPRoute  # type: ignore[import-untyped]  # it has no types
@@ -54,12 +55,14 @@ class Netlink:
         self._ip.link("add", ifname=pair.name, address=pair.mac, kind="veth", mtu=mtu, peer=peer)
 
     def up(self, name: str, *addresses: Interface, mac: str | None = None) -> None:
-        """Give a device its addresses and bring it up."""
+        """Give a device its addresses, as far as IPv6 is not switched off, and bring it up."""
         index = socket.if_nametoindex(name)
         if mac is not None:
             self._ip.link("set", index=index, address=mac)
         self._ip.link("set", index=index, state="up")
         for one in addresses:
+            if not speaks(name, str(one.ip)):
+                continue
             flags = {"flags": _NODAD} if one.version == 6 else {}  # noqa: PLR2004
             self._ip.addr(
                 "add", index=index, address=str(one.ip), prefixlen=one.network.prefixlen, **flags
@@ -67,12 +70,16 @@ class Netlink:
 
     def neighbour(self, name: str, address: str, mac: str) -> None:
         """Write down who has `address`, so that nobody is asked and nobody else can answer."""
+        if not speaks(name, address):
+            return
         self._ip.neigh(
             "add", ifindex=socket.if_nametoindex(name), dst=address, lladdr=mac, state=_PERMANENT
         )
 
     def default_route(self, name: str, gateway: str) -> None:
         """Send what has no other way through `gateway`."""
+        if not speaks(name, gateway):
+            return
         family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
         index = socket.if_nametoindex(name)
         self._ip.route("add", dst="default", gateway=gateway, oif=index, family=family)
@@ -125,6 +132,17 @@ class Netlink:
             for route in self._ip.get_default_routes(family=family):
                 found[version] |= {socket.if_indextoname(index) for index in _oifs(route)}
         return found
+
+
+def speaks(name: str, address: str) -> bool:
+    """Say whether a device speaks the language of `address`: IPv6 may be switched off."""
+    if ":" not in address:
+        return True
+    switch = Path("/proc/sys/net/ipv6/conf", name, "disable_ipv6")
+    try:
+        return switch.read_text(encoding="ascii").strip() == "0"
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Final
 from emberkeep.domain.errors import QuotaExceeded
 from emberkeep.network import forwarding, namespace
 from emberkeep.network.links import SLOT_MAC, Links
-from emberkeep.network.netlink import Pair, netlink
+from emberkeep.network.netlink import Pair, netlink, speaks
 from emberkeep.network.uplink import UP, Kind, Link
 from emberkeep_guest.addresses import MTU
 
@@ -50,19 +50,22 @@ class Veth:
         name = self._links.name(number)
         link = VethLink(name, self._given_back)
         ends, mtu = self._links.ends(number), _mtu()
+        slot, host = (
+            [one for one in end if speaks("default", str(one.ip))] for end in (ends.slot, ends.host)
+        )
 
         def work() -> None:
             with netlink() as devices:
                 devices.veth(Pair(UP, SLOT_MAC, name, ends.host_mac, self._host), mtu)
-                devices.up(UP, *ends.slot)
-                for one in ends.host:
+                devices.up(UP, *slot)
+                for one in host:
                     devices.neighbour(UP, str(one.ip), ends.host_mac)
                     devices.default_route(UP, str(one.ip))
 
         def at_home() -> None:
             with netlink() as devices:
-                devices.up(name, *ends.host)
-                for one in ends.slot:
+                devices.up(name, *host)
+                for one in slot:
                     devices.neighbour(name, str(one.ip), SLOT_MAC)
             forwarding.open_link(name)
 

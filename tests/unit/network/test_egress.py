@@ -5,6 +5,7 @@ import socket
 import subprocess  # noqa: TID251  tc(8), to look
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +110,13 @@ async def test_a_policy_is_changed_before_a_guest_runs(earth: World):
         with guest(slot) as netns:
             assert tcp(netns, PRIVATE[0]) == ""
             assert tcp(netns, PUBLIC[0]) != ""
+
+
+async def test_a_host_without_ipv6_gives_the_rest(earth: World):
+    _switch_off_ipv6()
+    async with inside(INTERNET) as netns:
+        assert tcp(netns, PUBLIC[0]) == ""
+        assert tcp(netns, PUBLIC[1]) not in {"", "TimeoutError"}  # and it is told so
 
 
 @pytest.mark.parametrize("layer", ["slot", "host"])
@@ -246,6 +254,11 @@ def _connected() -> socket.socket | None:
         return socket.create_connection((PUBLIC[0], 80), timeout=1)
     except OSError:
         return None
+
+
+def _switch_off_ipv6() -> None:
+    for name in ("all", "default"):
+        Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1", "ascii")
 
 
 def _qdiscs() -> dict[str, str]:
