@@ -3,14 +3,18 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess  # noqa: TID251  the intruder is a process of its own
 import sys
 from pathlib import Path
 
 import pytest
 
+from emberkeep.base.cgroups import found
+from emberkeep.base.groups import Tree
+from emberkeep.domain.confinement import CONTROLLER, IO, MEMORY
 from emberkeep.vmm.snapshot import open_snapshot
-from emberkeep_sdk import MicroVM
+from emberkeep_sdk import Emberkeep, MicroVM
 from tests.vm import taken
 from tests.vm.conftest import IMAGE
 from tests.vm.servers import Server, as_root
@@ -23,6 +27,16 @@ SEEN = {
     "/proc/sys/vm/overcommit_memory",
 }  # fmt: skip
 NOTHING = "0000000000000000"
+# what has been taken over, in the VMM's control groups, takes all the memory it can get
+EATER = """
+import os, sys
+for fd in sys.argv[1:]:
+    os.write(int(fd), b"0")
+open("/proc/self/oom_score_adj", "w").write("1000")
+taken = []
+while True:
+    taken.append(bytearray(16 << 20))
+"""
 
 
 @pytest.fixture
@@ -49,6 +63,46 @@ def test_it_has_namespaces_of_its_own(process: Path):
     devices = (process / "net" / "dev").read_text().splitlines()[2:]
     assert {line.partition(":")[0].strip() for line in devices} <= {"lo", "tap0", "up0"}
     assert _facts(process / "status")["NSpid"].split()[-1] == "1"
+
+
+def test_every_defence_is_in_force_and_shown(vm: MicroVM):
+    told = {one["name"]: one for one in vm.refresh().details["confinement"]["defences"]}
+
+    missing = found().missing
+    lacking = {name for name, one in told.items() if one["asked"] and not one["in_force"]}
+    assert lacking == {name for name, one in CONTROLLER.items() if one in missing and name != IO}
+    assert told[MEMORY]["detail"] == "784 MiB" or "memory" in missing
+
+
+def test_its_control_group_goes_with_it(ek: Emberkeep, server: Server):
+    with ek.launch(IMAGE) as one:
+        pid = one.refresh().details["pid"]
+        group = _tree(server).of(pid)
+        if group is None:
+            pytest.skip("no control groups can be made here")
+        assert group.pids() == {pid}
+
+    assert [path for _, path in group.folders if path.exists()] == []
+
+
+def test_one_vmm_that_takes_all_memory_ends_alone(ek: Emberkeep, server: Server, vm: MicroVM):
+    one = ek.launch(IMAGE)
+    group = _tree(server).of(one.refresh().details["pid"])
+    if group is None or group.folder("memory") is None:
+        one.terminate()
+        pytest.skip("memory cannot be bounded here")
+    entrances = group.entrances()
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", EATER, *map(str, entrances)],
+        pass_fds=entrances, capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    for fd in entrances:
+        os.close(fd)
+
+    assert done.returncode == -signal.SIGKILL
+    assert vm.exec(["echo", "unharmed"]).stdout == "unharmed\n"
+    one.terminate()
 
 
 def test_it_is_bounded(process: Path):
@@ -101,6 +155,11 @@ def test_who_takes_it_over_cannot_change_what_is_shared(process: Path, server: S
     assert _content(snapshot, blobs) == before
     open_snapshot(snapshot).verify()
     assert vm.exec(["echo", "unharmed"]).stdout == "unharmed\n"
+
+
+def _tree(server: Server) -> Tree:
+    instance = (server.data / "instance").read_text().strip()
+    return Tree(found(), f"emberkeep-{instance}")
 
 
 def _facts(status: Path) -> dict[str, str]:

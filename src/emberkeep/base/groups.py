@@ -6,7 +6,6 @@ has become since.
 """
 
 import contextlib
-import errno
 import os
 import signal
 import time
@@ -96,7 +95,7 @@ class Tree:
                 missing |= dict.fromkeys(hierarchy.controllers, why)
                 continue
             lost = hierarchy.controllers - ready.controllers
-            missing |= dict.fromkeys(lost, f"{base} cannot hand it on")
+            missing |= dict.fromkeys(lost, _why_lost(hierarchy))
             kept.append(ready)
             bases.append((ready, base))
         self._bases = bases
@@ -163,17 +162,28 @@ def _enabled(hierarchy: Hierarchy, base: Path) -> Hierarchy:
     return Hierarchy(top=hierarchy.top, version=2, controllers=_handed_on(base))
 
 
+def _why_lost(hierarchy: Hierarchy) -> str:
+    if hierarchy.version == 2 and _is_inner(hierarchy.top) and _pids(hierarchy.top):  # noqa: PLR2004
+        return f"other processes are in {hierarchy.top}, which so cannot hand it on"
+    return f"{hierarchy.top} does not hand it on"
+
+
 def _hand_on(group: Path, controllers: AbstractSet[str]) -> None:
-    """Enable controllers below `group`; those that cannot be are left out."""
-    for name in sorted((controllers & controllers_of(group)) - _handed_on(group)):
-        try:
+    """Enable controllers below `group`; those that cannot be are left out.
+
+    A group of version 2 that holds processes hands nothing on, but for the one at the very top; the
+    kernel would take some controllers all the same, and make the groups below useless with that.
+    """
+    wanted = (controllers & controllers_of(group)) - _handed_on(group)
+    if not wanted or (_is_inner(group) and not _emptied(group)):
+        return
+    for name in sorted(wanted):
+        with contextlib.suppress(OSError):
             _switch_on(group, name)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                continue
-            _step_aside(group)
-            with contextlib.suppress(OSError):  # others are in it, too
-                _switch_on(group, name)
+
+
+def _is_inner(group: Path) -> bool:
+    return (group / "cgroup.type").exists()
 
 
 def _switch_on(group: Path, controller: str) -> None:
@@ -185,12 +195,13 @@ def _handed_on(group: Path) -> frozenset[str]:
     return frozenset(enabled) & controllers_of(group) & set(CONTROLLERS)
 
 
-def _step_aside(group: Path) -> None:
-    """Move ourselves out of `group`: one that hands controllers on may hold no process."""
+def _emptied(group: Path) -> bool:
+    """Move ourselves out of `group` if we are in it; say whether nobody is left."""
     if os.getpid() in _pids(group):
         with contextlib.suppress(OSError):
             (group / _SERVER).mkdir(exist_ok=True)
             (group / _SERVER / _PROCS).write_text("0")
+    return not (group / _PROCS).read_text("ascii").strip()
 
 
 def _pids(folder: Path) -> set[int]:

@@ -37,8 +37,33 @@ def test_what_a_group_cannot_hand_on_is_missing(tmp_path: Path):
 
     offer = tree.prepare()
 
-    assert offer.missing == {"pids": f"{base} cannot hand it on"}
+    assert offer.missing == {"pids": f"{tmp_path} does not hand it on"}
     assert [one.controllers for one in offer.hierarchies] == [{"memory"}]
+
+
+def test_a_group_with_others_in_it_hands_nothing_on(tmp_path: Path):
+    tree = unified(tmp_path)
+    (tmp_path / "cgroup.type").write_text("domain")
+    (tmp_path / "cgroup.procs").write_text("1\n")
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "cgroup.subtree_control").write_text("")
+
+    offer = tree.prepare()
+
+    assert (tmp_path / "cgroup.subtree_control").read_text() == ""
+    assert "other processes are in" in offer.missing["memory"]
+
+
+def test_the_server_steps_aside_to_hand_controllers_on(tmp_path: Path):
+    tree = unified(tmp_path)
+    (tmp_path / "cgroup.type").write_text("domain")
+    (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n")
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "cgroup.subtree_control").write_text("")
+
+    tree.prepare()
+
+    assert (tmp_path / "server" / "cgroup.procs").read_text() == "0"
 
 
 def test_a_place_that_is_none_is_missing(tmp_path: Path):
