@@ -208,17 +208,19 @@ async def _more(wire: Wire, connection: h11.Connection) -> None:
 
 def _read(event: h11.Request) -> RequestHead:
     """Return a request in the words of both versions; raise `Refusal` for what has no place."""
+    known = dict(event.headers)
     headers = [one for one in event.headers.raw_items() if one[0].lower() != b"host"]
-    path, host = event.target, dict(event.headers).get(b"host", b"")
+    path, host = event.target, known.get(b"host", b"")
     if event.method == b"CONNECT":
         raise Refused(BAD_REQUEST)
     if not path.startswith(b"/") and path != b"*":
         path, host = _absolute(path)
-    framing = {name: value for name, value in event.headers if name in _FRAMING}
-    sized = framing.get(b"content-length", b"0") != b"0"
-    upgrade = dict(event.headers).get(b"upgrade", b"").strip()
-    has_body = sized or b"transfer-encoding" in framing
-    asked = any(b"upgrade" in v.lower() for n, v in event.headers if n == b"connection")
+    sized = known.get(b"content-length", b"0") != b"0"
+    upgrade = known.get(b"upgrade", b"").strip()
+    has_body = sized or b"transfer-encoding" in known
+    asked = upgrade and any(
+        b"upgrade" in value.lower() for name, value in event.headers if name == b"connection"
+    )
     passing = upgrade and asked and not has_body
     if passing and upgrade.lower().startswith((b"h2", b"tls", b"http")):
         passing = b""
@@ -230,9 +232,6 @@ def _read(event: h11.Request) -> RequestHead:
         has_body=has_body,
         upgrade=upgrade if passing else None,
     )
-
-
-_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 def _absolute(target: bytes) -> tuple[bytes, bytes]:
