@@ -29,6 +29,7 @@ _MOST_AT_ONCE: Final = 64
 _MOST_HEAD: Final = 8192
 _MOST_IGNORED: Final = 65536  # of a body, which says nothing
 _WITHIN: Final = 5.0  # seconds for a whole connection
+_PAUSE: Final = 0.1  # seconds, when not even a connection can be taken
 _VERSION: Final = re.compile(r"latest|\d{4}-\d{2}-\d{2}")
 _REQUEST: Final = re.compile(r"([A-Z]{1,16}) (?:http://[^/ ]+)?(/[!-~]*) HTTP/1\.[01]")
 
@@ -176,7 +177,12 @@ async def serve(listener: socket.socket, service: Service) -> None:
     async with asyncio.TaskGroup() as group:
         while True:
             await free.acquire()
-            connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+            try:
+                connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+            except OSError:  # the workload has used up what there is of files or memory
+                await asyncio.sleep(_PAUSE)
+                free.release()
+                continue
             group.create_task(_one(connection, service)).add_done_callback(lambda _: free.release())
 
 
@@ -184,7 +190,7 @@ async def _one(connection: socket.socket, service: Service) -> None:
     """Answer one request; whatever goes wrong is the client's."""
     loop = asyncio.get_running_loop()
     connection.setblocking(False)
-    with connection, suppress(OSError):  # too late is one
+    with connection, suppress(Exception):  # too late is one
         async with asyncio.timeout(_WITHIN):
             head = await _head(connection)
             if head is None:

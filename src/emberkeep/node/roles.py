@@ -11,6 +11,7 @@ from emberkeep.domain.errors import EmberkeepError, NotFound, Unavailable
 from emberkeep.domain.roles import Credentials, Role, fixed, printed
 
 _COMMAND_S: Final = 30.0
+_AFTER_FAILURE_S: Final = 20.0  # nobody waits for a command that has just failed
 
 
 class Roles:
@@ -20,6 +21,7 @@ class Roles:
         self._roles = roles
         self._clock = clock
         self._obtained: dict[str, Credentials] = {}
+        self._failed: dict[str, tuple[float, EmberkeepError]] = {}  # until when, why
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def credentials(self, name: str) -> Credentials:
@@ -39,7 +41,7 @@ class Roles:
             held = self._obtained.get(name)
             if held is None or held.due(now):
                 try:
-                    held = self._obtained[name] = await _new(name, role, now)
+                    held = await self._renewed(name, role, now)
                 except EmberkeepError:
                     if held is None or held.expires_at <= now:
                         raise
@@ -49,6 +51,18 @@ class Roles:
                     hint=f"give it new ones in emberkeep.toml: roles.{name}",
                 )
             return held
+
+    async def _renewed(self, name: str, role: Role, now: float) -> Credentials:
+        until, why = self._failed.get(name, (0.0, None))
+        if why is not None and now < until:
+            raise why
+        try:
+            new = self._obtained[name] = await _new(name, role, now)
+        except EmberkeepError as error:
+            self._failed[name] = (self._clock.wall_ns() / 1e9 + _AFTER_FAILURE_S, error)
+            raise
+        self._failed.pop(name, None)
+        return new
 
 
 async def _new(name: str, role: Role, now: float) -> Credentials:

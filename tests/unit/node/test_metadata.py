@@ -103,6 +103,19 @@ async def test_a_command_that_fails_leaves_what_is_still_valid(world: World):
         await world.roles.credentials("command")
 
 
+async def test_a_command_that_has_just_failed_is_not_run_for_the_next(world: World):
+    world.count.write_text("2")  # from the third time on it fails
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="status 3"):
+            await world.roles.credentials("command")
+    at_once = world.runs
+    world.clock.now += 21
+    with pytest.raises(Unavailable, match="status 3"):
+        await world.roles.credentials("command")
+
+    assert (at_once, world.runs) == (3, 4)
+
+
 async def test_an_unknown_role_is_not_found_and_the_known_are_named(world: World):
     with pytest.raises(NotFound) as unknown:
         await world.metadata.check("other")
