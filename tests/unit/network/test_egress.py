@@ -46,7 +46,7 @@ async def test_the_internet_is_reached_under_the_address_of_the_host(earth: Worl
         for address, host in zip(PUBLIC, (HOST, HOST6), strict=True):
             assert (tcp(netns, address), udp(netns, address)) == ("", "")
             assert ping(netns, address)
-            assert earth.came("tcp", address) == earth.came("udp", address) == [host]
+            assert {*earth.came("tcp", address), *earth.came("udp", address)} == {host}
 
 
 @pytest.mark.parametrize(

@@ -120,17 +120,22 @@ def tcp(netns: int, address: str, port: int = TCP, wait_s: float = _WAIT_S) -> s
 
 
 def udp(netns: int, address: str, port: int = UDP, wait_s: float = _WAIT_S) -> str:
-    """Ask over UDP; return "" or why no answer came."""
+    """Ask over UDP, as often as one would; return "" or why no answer came."""
 
     def work() -> str:
         with _socket(address, socket.SOCK_DGRAM) as one:
-            one.settimeout(wait_s)
-            try:
-                one.connect((address, port))
-                one.send(b"?")
-                return "" if one.recv(1) == b"!" else "nothing came"
-            except OSError as error:
-                return type(error).__name__
+            one.settimeout(SHORT_S)
+            one.connect((address, port))
+            for left in reversed(range(round(wait_s / SHORT_S))):
+                try:
+                    one.send(b"?")
+                    return "" if one.recv(1) == b"!" else "nothing came"
+                except TimeoutError:
+                    if not left:
+                        return "TimeoutError"
+                except OSError as error:
+                    return type(error).__name__
+        return "never asked"
 
     return namespace.inside(netns, work)
 
