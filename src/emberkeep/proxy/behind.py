@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Final
 
@@ -22,6 +23,7 @@ def context(protocol: str) -> ssl.SSLContext:
     found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     found.check_hostname = False
     found.verify_mode = ssl.CERT_NONE
+    found.options |= ssl.OP_NO_RENEGOTIATION  # with it a write may have to wait for a read
     found.set_alpn_protocols([protocol])
     return found
 
@@ -99,7 +101,9 @@ class TlsStream:
 
     async def write(self, data: bytes) -> None:
         """Send all of `data`, as fast as the guest takes it."""
-        await self._under.write(self._tls.seal(data))
+        with _translated():
+            sealed = self._tls.seal(data)
+        await self._under.write(sealed)
 
     async def write_eof(self) -> None:
         """Say that nothing more comes."""
@@ -120,9 +124,16 @@ class TlsStream:
             await self._fed(raw)
 
     async def _fed(self, raw: bytes) -> None:
-        try:
+        with _translated():
             self._left += self._tls.feed(raw)
-        except ssl.SSLError as wrong:
-            raise GuestError(f"the application's TLS failed: {wrong.reason}") from wrong
         if out := self._tls.outgoing():
             await self._under.write(out)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise what TLS does not like about the application as `GuestError`."""
+    try:
+        yield
+    except ssl.SSLError as wrong:
+        raise GuestError(f"the application's TLS failed: {wrong}") from wrong

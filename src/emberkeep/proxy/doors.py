@@ -76,6 +76,26 @@ class Door:
         return self._clock.monotonic_ns() / 1e9
 
 
+class Strangers:
+    """Connections of which no request was let through yet: the oldest goes when there are more."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._wires: dict[Wire, None] = {}
+
+    def came(self, wire: Wire) -> None:
+        """Count a connection."""
+        self._wires[wire] = None
+        if len(self._wires) > self._most:
+            oldest = next(iter(self._wires))
+            self.left(oldest)
+            oldest.abort()
+
+    def left(self, wire: Wire) -> None:
+        """Count it no more: it was let through, or is gone. Idempotent."""
+        self._wires.pop(wire, None)
+
+
 class Doors:
     """The doors there are."""
 
@@ -83,6 +103,7 @@ class Doors:
         self._settings = settings
         self._clock = clock
         self._doors: dict[str, Door] = {}
+        self.strangers = Strangers(settings.unadmitted)
 
     def of(self, microvm_id: str) -> Door:
         """Return the door of a microVM."""
@@ -126,6 +147,8 @@ class Visit:
             if not self._held.enter_context(door.connected()):
                 raise Refused(TOO_MANY)
             self._at[microvm_id] = door
+            self._doors.strangers.left(self._wire)
+            self._wire.welcome()
         self._wire.touched = door.touch
         door.touch()
         return door

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
+import structlog
 from h2.errors import ErrorCodes
 
 from emberkeep.proxy.headers import RequestHead, ResponseHead
@@ -17,6 +18,8 @@ from emberkeep.proxy.settings import EndpointSettings
 from emberkeep.proxy.wire import Wire
 
 _NO_ID: Final = b"-"
+_FAREWELL_S: Final = 2.0
+_log = structlog.get_logger()
 
 
 async def converse(wire: Wire, serve: Serve, settings: EndpointSettings) -> None:
@@ -32,12 +35,35 @@ async def converse(wire: Wire, serve: Serve, settings: EndpointSettings) -> None
         session = Session(wire, client=False, opened=opened)
         try:
             await session.begin()
-            await session.run(idle_s=settings.keep_alive_s)
+            await _run(session, wire, settings)
         except Flood:
             await session.flush()
         finally:
             for job in list(jobs.values()):
                 job.cancel()
+
+
+async def _run(session: Session, wire: Wire, settings: EndpointSettings) -> None:
+    """Move bytes; a client none of whose requests is let through has little time, whatever it says.
+
+    That holds also for its pings, and for refusals that it does not take.
+    """
+    try:
+        async with asyncio.timeout(settings.patience_s(admitted=False)) as patience:
+
+            def welcomed() -> None:
+                if not patience.expired():
+                    patience.reschedule(None)
+
+            wire.welcomed = welcomed
+            try:
+                await session.run(idle_s=settings.keep_alive_s)
+            finally:
+                wire.welcomed = lambda: None
+    except TimeoutError:
+        with suppress(TimeoutError, ClientGone, StreamBroken):
+            async with asyncio.timeout(_FAREWELL_S):
+                await session.goodbye()
 
 
 async def _served(lane: Lane, answer: Answer, serve: Serve) -> None:
@@ -53,6 +79,9 @@ async def _served(lane: Lane, answer: Answer, serve: Serve) -> None:
     except (ClientGone, StreamBroken):
         code = ErrorCodes.CANCEL
     except Cut:
+        code = ErrorCodes.INTERNAL_ERROR
+    except Exception:  # noqa: BLE001  one request must not end the others of its connection
+        _log.exception("endpoint.request_failed")
         code = ErrorCodes.INTERNAL_ERROR
     finally:
         lane.on_fail = None

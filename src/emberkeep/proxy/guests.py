@@ -90,6 +90,8 @@ class Guests:
                 del self._kept[place]
         for place in [one for one in self._tls if self._microvms.peek(one[0]) is None]:
             del self._tls[place]
+        now = self._loop.time()
+        self._rested = {one: until for one, until in self._rested.items() if until > now}
 
     def close(self) -> None:
         """Let go of every idle connection."""
@@ -144,6 +146,8 @@ class Guests:
             await link.run()
         except EmberkeepError:
             pass  # its streams know
+        except Exception as error:  # noqa: BLE001  no application may end what all share
+            _log.warning("endpoint.link_failed", microvm=place[0], port=place[1], exc_info=error)
         finally:
             if self._links.get(place) is link:
                 del self._links[place]
@@ -166,7 +170,7 @@ class Guests:
             raise Refused(NO_ANSWER) from None
 
     async def _wake(self, microvm_id: str) -> None:
-        if self._loop.time() < self._rested.pop(microvm_id, 0):
+        if self._loop.time() < self._rested.get(microvm_id, 0):
             raise Refused(NO_ANSWER)
         for left in reversed(range(_TRIES)):
             try:
@@ -177,6 +181,7 @@ class Guests:
                     self._rested[microvm_id] = self._loop.time() + _REST_S
                     raise
             else:
+                self._rested.pop(microvm_id, None)
                 return
 
     def _keep(self, place: Place, application: Http1Application) -> None:

@@ -45,7 +45,7 @@ async def converse(wire: Wire, serve: Serve, settings: EndpointSettings) -> None
         if not await exchange.over():
             return
         connection.start_next_cycle()
-        patience_s = settings.keep_alive_s
+        patience_s = settings.patience_s(admitted=wire.admitted)
 
 
 class Http1Exchange:
@@ -78,6 +78,7 @@ class Http1Exchange:
         """Pass on an answer before the answer (1xx)."""
         if self._connection.their_http_version != b"1.0":
             self._put(h11.InformationalResponse(status_code=status, headers=headers))
+            await self._wire.drained()
 
     async def respond(self, head: ResponseHead) -> None:
         """Begin the answer; with `head.ends` that was all of it."""

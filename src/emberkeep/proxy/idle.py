@@ -12,6 +12,7 @@ import structlog
 from emberkeep.base.clock import Clock
 from emberkeep.domain.errors import EmberkeepError
 from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.node.running import logged
 from emberkeep.proxy.doors import Doors
 from emberkeep.proxy.ports import Microvms
 from emberkeep.proxy.shared import Shared
@@ -75,18 +76,22 @@ class Keeper:
     async def keep(self) -> None:
         """Do what is due, without end."""
         while True:
-            live = await self._microvms.list()
-            now = self._clock.wall_ns() / 1e9
-            for vm in live:
-                verb = due(vm, active_at=self.active_at(vm.id), now=now)
-                if verb is not None:
-                    self._begin(vm, verb)
-            self._note({vm.id: self.active_at(vm.id) for vm in live}, now)
+            await logged(self._look())
             await asyncio.sleep(_LOOK_S)
+
+    async def _look(self) -> None:
+        live = await self._microvms.list()
+        now = self._clock.wall_ns() / 1e9
+        for vm in live:
+            verb = due(vm, active_at=self.active_at(vm.id), now=now)
+            if verb is not None:
+                self._begin(vm, verb)
+        self._note({vm.id: self.active_at(vm.id) for vm in live}, now)
 
     def _begin(self, vm: MicroVM, verb: Verb) -> None:
         if not self._acting.busy(vm.id):
-            self._tasks.create_task(self._acting.once(vm.id, lambda: self._act(vm, verb)))
+            job = self._acting.once(vm.id, lambda: self._act(vm, verb))
+            self._tasks.create_task(logged(job))
 
     async def _act(self, vm: MicroVM, verb: Verb) -> None:
         _log.info("endpoint.idle", microvm=vm.id, verb=verb.value)
@@ -97,6 +102,8 @@ class Keeper:
                 await self._microvms.terminate(vm.id)
         except EmberkeepError as error:
             _log.warning("endpoint.idle_failed", microvm=vm.id, why=error.message)
+        except Exception as error:  # noqa: BLE001  no microVM may end what all share
+            _log.error("endpoint.idle_failed", microvm=vm.id, exc_info=error)
 
     def _note(self, active: Mapping[str, float], now: float) -> None:
         """Write down who was active when, now and then; what is lost makes nobody sleep early."""

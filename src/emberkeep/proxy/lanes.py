@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 256 * 1024  # at first; it grows with what is taken
 _MOST: Final = 4 << 20
+_HEADS: Final = 32  # headers that nobody has read yet
 
 
 class StreamBroken(Exception):
@@ -125,8 +126,11 @@ class Lane:
     # What the session tells.
 
     def arrived(self, answer: Answer) -> None:
-        """Take a header."""
+        """Take a header; who sends them faster than they are read is broken off."""
         self.heard = True
+        if len(self._heads) >= _HEADS:
+            self.reset(ErrorCodes.ENHANCE_YOUR_CALM)
+            return
         self._heads.append(answer)
         self._news.set()
 

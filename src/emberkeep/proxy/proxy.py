@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from emberkeep.base.clock import Clock
+from emberkeep.node.running import logged
 from emberkeep.proxy import authority as authorities
 from emberkeep.proxy import front2, http1, keys, listener
 from emberkeep.proxy.certificates import Certificates
@@ -119,10 +120,16 @@ class Proxy:
         return Wire(self._arrived)
 
     def _arrived(self, wire: Wire) -> None:
-        task = self._tasks.create_task(self._connection(wire))
+        task = self._tasks.create_task(logged(self._connection(wire)))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
-        wire.gone = task.cancel  # type: ignore[assignment]  # what it returns is of no use
+
+        def gone() -> None:
+            self.doors.strangers.left(wire)
+            task.cancel()
+
+        wire.gone = gone
+        self.doors.strangers.came(wire)
 
     async def _connection(self, wire: Wire) -> None:
         """Serve one connection; a client that goes cancels this, and with it what it asked for."""
@@ -149,7 +156,10 @@ class Proxy:
     async def _tidied(self) -> None:
         while True:
             await asyncio.sleep(_TIDY_S)
-            self._guests.tidy()
-            for door in self.doors.all():
-                if door.idle and self._microvms.peek(door.microvm_id) is None:
-                    self.doors.forget(door.microvm_id)
+            await logged(self._tidy())
+
+    async def _tidy(self) -> None:
+        self._guests.tidy()
+        for door in self.doors.all():
+            if door.idle and self._microvms.peek(door.microvm_id) is None:
+                self.doors.forget(door.microvm_id)

@@ -14,6 +14,7 @@ from emberkeep.proxy.routing import Wanted
 
 _SWITCHING: Final = 101
 _FINAL: Final = 200
+_BEFORE: Final = 16  # answers before the answer (1xx)
 _FAILURES: Final = (Broken, EmberkeepError)
 
 
@@ -39,14 +40,10 @@ class Cut(Exception):
 async def _answered(
     exchange: Exchange, application: Application, wanted: Wanted, request_id: bytes
 ) -> None:
-    while True:
-        head = await application.response()
-        if head.status == _SWITCHING:
-            await _switched(exchange, application, head, wanted, request_id)
-            return
-        if head.status >= _FINAL:
-            break
-        await exchange.inform(head.status, rules.to_client(head.headers, request_id=request_id))
+    head = await _head(exchange, application, request_id)
+    if head.status == _SWITCHING:
+        await _switched(exchange, application, head, wanted, request_id)
+        return
     kept = rules.to_client(head.headers, request_id=request_id)
     await exchange.respond(
         ResponseHead(status=head.status, headers=kept, reason=head.reason, ends=head.ends)
@@ -57,6 +54,16 @@ async def _answered(
         await _body(exchange, application)
     except _FAILURES as error:
         raise Cut from error
+
+
+async def _head(exchange: Exchange, application: Application, request_id: bytes) -> ResponseHead:
+    """Return the header of the answer, or a 101; pass on the few that may come before it."""
+    for _ in range(_BEFORE + 1):
+        head = await application.response()
+        if head.status >= _FINAL or head.status == _SWITCHING:
+            return head
+        await exchange.inform(head.status, rules.to_client(head.headers, request_id=request_id))
+    raise Broken("the application does not come to its answer")
 
 
 async def _body(exchange: Exchange, application: Application) -> None:

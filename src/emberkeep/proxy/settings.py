@@ -19,6 +19,7 @@ class EndpointSettings:
     certificate: Path | None = None  # PEM with its chain, for *.domain
     key: Path | None = None
     connections: Annotated[int, Meta(ge=1)] = 512  # of clients, per microVM
+    unadmitted: Annotated[int, Meta(ge=1)] = 1024  # connections that have shown no token yet
     requests_at_once: Annotated[int, Meta(ge=1, le=240)] = 200  # per microVM
     requests_per_s: Annotated[float, Meta(ge=0)] = 0  # per microVM; 0: no limit
     head_bytes: Annotated[int, Meta(ge=4096, le=1 << 20)] = 65536  # of a request's header
@@ -27,3 +28,7 @@ class EndpointSettings:
     keep_alive_s: Annotated[float, Meta(gt=0)] = 300  # between requests of a connection
     wake_s: Annotated[float, Meta(gt=0)] = 120  # that a request waits for a resume
     rotation_days: Annotated[float, Meta(gt=0)] = 7  # of the keys of tokens
+
+    def patience_s(self, *, admitted: bool) -> float:
+        """Return how long a connection may wait for its next request."""
+        return self.keep_alive_s if admitted else min(self.head_s, self.keep_alive_s)

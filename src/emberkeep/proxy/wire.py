@@ -26,6 +26,8 @@ class Wire(asyncio.Protocol):
     def __init__(self, arrived: "Callable[[Wire], None]") -> None:
         self.touched: Callable[[], None] = _nothing  # called for bytes of either direction
         self.gone: Callable[[], None] = _nothing  # called when the connection is lost
+        self.welcomed: Callable[[], None] = _nothing  # called once, when it is `admitted`
+        self.admitted = False  # a request on it was let through
         self.lost = False
         self._arrived = arrived
         self._loop = asyncio.get_running_loop()
@@ -106,6 +108,12 @@ class Wire(asyncio.Protocol):
                 raise ClientGone from None
         if self.lost:
             raise ClientGone
+
+    def welcome(self) -> None:
+        """Note that a request on it was let through. Idempotent."""
+        if not self.admitted:
+            self.admitted = True
+            self.welcomed()
 
     def close(self) -> None:
         """End the connection in good order, behind what was sent. Idempotent."""
