@@ -8,15 +8,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated
 
 from emberkeep.domain.endpoints import IdlePolicy, Ingress
 from emberkeep.domain.errors import GuestError
 from emberkeep.domain.microvms import MicroVM, State
-from emberkeep.proxy import guests, idle, proxy, relay
+from emberkeep.proxy import guests, idle, lanes, proxy, relay
 from emberkeep.proxy.app2 import Link
 from emberkeep.proxy.behind import TlsStream, context
 from emberkeep.proxy.http1 import Http1Exchange
+from emberkeep.proxy.lanes import Answer, Lane
 from emberkeep.proxy.wire import Wire
 from tests.fakes.endpoints import Keep, echo, keeping
 from tests.unit.proxy.test_clients import h2c
@@ -47,12 +49,16 @@ class Failing:
     def seal(self, data: bytes) -> bytes:
         raise ssl.SSLError(1, f"cannot seal {len(data)} bytes")
 
-    def feed(self, raw: bytes) -> list[bytes]:
-        raise ssl.SSLError(1, f"cannot open {len(raw)} bytes")
+
+class Taking:
+    """A stream that takes everything."""
+
+    async def write(self, data: bytes) -> None:
+        del data
 
 
 async def test_a_write_that_tls_refuses_is_the_fault_of_the_guest():
-    stream = TlsStream(None, Failing())
+    stream = TlsStream(Taking(), Failing())
 
     with pytest.raises(GuestError):
         await stream.write(b"hello")
@@ -204,6 +210,22 @@ async def test_answers_before_the_answer_wait_for_the_client():
     wire = Full()
     await Http1Exchange(wire, Spoken()).inform(103, [])
     assert wire.waited == 1
+
+
+async def test_headers_that_nobody_reads_are_counted():
+    class Session:
+        resets = 0
+
+        def put_reset(self, lane: Lane, code: ErrorCodes) -> None:
+            assert (lane.number, code) == (1, ErrorCodes.ENHANCE_YOUR_CALM)
+            self.resets += 1
+
+    lane = Lane(Session(), 1)
+    for _ in range(1000):
+        lane.arrived(Answer([(b":status", b"103")]))
+
+    assert len(lane._heads) == lanes._HEADS
+    assert lane._session.resets == 1
 
 
 async def test_strangers_are_few_and_the_oldest_goes(tmp_path: Path):
