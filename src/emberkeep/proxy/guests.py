@@ -157,7 +157,13 @@ class Guests:
         if place not in self._tls:
             self._tls[place] = await self._probing.once(place, lambda: self._probed(place))
         stream = await self.stream(place)
-        return await TlsStream.over(stream, protocol) if self._tls.get(place) else stream
+        if not self._tls.get(place):
+            return stream
+        try:
+            return await TlsStream.over(stream, protocol)
+        except (EmberkeepError, TimeoutError):
+            self.forget(*place)
+            raise Refused(NO_ANSWER) from None
 
     async def _probed(self, place: Place) -> bool:
         return await speaks_tls(await self.stream(place))

@@ -14,7 +14,7 @@ from h2.events import ConnectionTerminated
 from emberkeep.domain.endpoints import IdlePolicy, Ingress
 from emberkeep.domain.errors import GuestError
 from emberkeep.domain.microvms import MicroVM, State
-from emberkeep.proxy import guests, idle, lanes, proxy, relay
+from emberkeep.proxy import behind, guests, idle, lanes, proxy, relay
 from emberkeep.proxy.app2 import Link
 from emberkeep.proxy.behind import TlsStream, context
 from emberkeep.proxy.http1 import Http1Exchange
@@ -88,6 +88,17 @@ async def test_a_link_that_fails_in_a_way_nobody_knew_ends_nothing_else(
     await ran.wait()
 
     assert await works(keep, vm, client)
+
+
+async def test_an_application_that_speaks_tls_no_more_is_a_bad_gateway_and_asked_anew(
+    keep: Keep, vm: MicroVM, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(behind, "_HANDSHAKE_S", 0.2)
+    await keep.serve(vm, echo(b"plain"))
+    keep.proxy._guests._tls[vm.id, 8080] = True  # as it was found to do before
+
+    assert (await client.get(keep.url(vm), headers=told(keep, vm))).status_code == 502
+    assert (await client.get(keep.url(vm), headers=told(keep, vm))).text == "plain"
 
 
 async def test_a_connection_whose_end_fails_ends_nothing_else(
@@ -242,11 +253,13 @@ async def test_strangers_are_few_and_the_oldest_goes(tmp_path: Path):
                 assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
             assert (await client.get(keep.url(vm), headers=told(keep, vm))).text == "fine"
             assert keep.proxy.doors.of(vm.id).connections == 3  # the client's has not been closed
+            strangers = keep.proxy.doors.strangers._wires
+            dialled.append(await keep.dial(vm))
+            assert len(strangers) == 1
             for _, writer in dialled:
                 writer.close()
-        while keep.proxy.doors.of(vm.id).connections:  # noqa: ASYNC110  it tells nobody
-            await asyncio.sleep(0)
-        assert not keep.proxy.doors.strangers._wires
+            while strangers:  # noqa: ASYNC110  it tells nobody
+                await asyncio.sleep(0)
 
 
 async def test_http2_without_a_token_has_little_time(tmp_path: Path):
