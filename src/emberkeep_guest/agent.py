@@ -1,7 +1,8 @@
 """The agent's state, shared by all operations, and one call of an operation."""
 
+import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from emberkeep_guest.board import Board
@@ -45,6 +46,7 @@ class Agent:
         self.board = Board()
         self.microvm_id = ""  # until the first launch
         self._put_off: list[Callable[[], None]] = []
+        self._beside: set[asyncio.Task[None]] = set()
 
     @property
     def root(self) -> int:
@@ -77,6 +79,12 @@ class Agent:
         """Do what had to wait for the thaw."""
         while self._put_off:
             self._put_off.pop()()
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside all else that nobody waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     async def in_fork(self, work: Callable[[], object]) -> int:
         """Run `work` in a copy of the agent beside it; return its wait status."""

@@ -24,14 +24,16 @@ class Place:
     """The container, as far as a process must know it to enter."""
 
     def __init__(
-        self, *, pidfd: int, pid_namespace: int, root: int, mask: int, cgroup: int
-    ) -> None:
+        self, *, pidfd: int, pid_namespace: int, root: int, mask: int, cgroup: int,
+        chroot: str | None = None,
+    ) -> None:  # fmt: skip
         self.pidfd = pidfd  # of its main process
         self.pid_namespace = pid_namespace
         self.root = root  # O_PATH
         self.mask = mask  # its capabilities
         self.cgroup = cgroup  # its directory
         self.surplus = capabilities.beyond(mask)
+        self.chroot = chroot  # where the namespaces are not the container's
         self.child_ids = libc.ChildIds()
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -103,6 +105,8 @@ def join(place: Place) -> None:
     os.write(fd, b"0")
     os.close(fd)
     libc.setns(place.pidfd, _ENTERED)
+    if place.chroot is not None:
+        os.chroot(place.chroot)
 
 
 def become(place: Place, login: Login) -> None:

@@ -9,6 +9,7 @@ from emberkeep_guest import identity, sockets
 from emberkeep_guest.agent import Agent, Call
 from emberkeep_guest.errors import OperationFailed
 from emberkeep_guest.messages import send_message
+from emberkeep_guest.rehearsal import rehearse_freeze_soon
 
 VERSION: Final = "0.1.0"
 _LEAST_ENTROPY: Final = 64
@@ -74,6 +75,7 @@ async def thaw(agent: Agent, call: Call) -> dict[str, Any]:
     if call.request.has("metadata"):
         _show(agent, call.request.text("metadata"))
     _let_go(agent)
+    rehearse_freeze_soon(agent)
     return {"wall_ns": agent.clock.read()["wall_ns"]}
 
 

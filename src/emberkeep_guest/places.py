@@ -8,6 +8,7 @@ class Places:
     """Paths as the agent sees them."""
 
     root: str = "/run/image/root"  # of the container
+    base: str = "/run/image/lower"  # the image's first layer, read-only, as the host gave it
     config: str = "/run/image/config.json"  # what the image says about its main process, if at all
     disk: str = "/run/image/disk"  # the microVM's own, below the container's root
     own: str = "/run/emberkeep"  # files that are mounted into the container one by one

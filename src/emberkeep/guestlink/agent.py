@@ -150,9 +150,12 @@ class Agent(Files):
         given: Mapping[str, int] = {} if wall_ns is None else {"wall_ns": wall_ns}
         return await self._calls.ask(ClockReading, "clock", deadline_s=deadline_s, **given)
 
-    async def rehearse(self) -> None:
-        """Have the agent go through what a thaw and a first command do; the workload is frozen."""
-        stream, started = await self._calls.start(Started, "rehearse")
+    async def rehearse(self, *, base: bool) -> None:
+        """Have the agent go through what a thaw and a first command do; the workload is frozen.
+
+        `base` says that the image's first layer is ours, so that a command of it may be run.
+        """
+        stream, started = await self._calls.start(Started, "rehearse", base=base)
         async for _ in ExecSession(stream, started.pid, self._pace):
             pass
 

@@ -123,7 +123,7 @@ async def _warmed(ground: Ground, microvm_id: str, full: Snapshot, machine: Mach
     agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
     for _ in range(_REHEARSALS):  # of what a claim does; it does it again, with the real things
         await repair(live.link, ground.clock, fresh(microvm_id, _REHEARSED))
-        await agent.rehearse()
+        await agent.rehearse(base=True)  # every image stands on one of ours
     await machine.halt()
     return live
 
