@@ -92,6 +92,7 @@ def build(home: str, config: str) -> Places:
     os.chmod(f"{home}/crun.py", 0o755)
     return Places(
         root=f"{home}/root",
+        base=f"{home}/root",
         config=f"{home}/config.json",
         own=f"{home}/own",
         bundle=f"{home}/bundle",

@@ -14,7 +14,7 @@ import pytest
 
 from emberkeep_guest.messages import receive_message, send_message
 from emberkeep_guest.session import SessionClosed, StreamReset
-from tests.unit.guest.conftest import Client, Failed, House, built, everything, reply
+from tests.unit.guest.conftest import Client, Failed, House, built, ended, everything, reply
 
 IDENTITY = {
     "microvm_id": "microvm-0123",
@@ -83,6 +83,22 @@ async def test_the_workload_stands_still_between_freeze_and_thaw(own_house: Hous
     assert (status["workload"], status["frozen"]) == ("frozen", True)
     assert (after["workload"], after["frozen"]) == ("running", False)
     assert refused.value.kind == "refused"
+
+
+@pytest.mark.parametrize(("base", "said"), [(True, b"x\n"), (False, b"version")])
+async def test_a_rehearsal_leaves_the_workload_alone(own_house: House, *, base: bool, said: bytes):
+    async with own_house.client() as client:
+        with pytest.raises(Failed) as refused:
+            await client.open("rehearse", base=base)
+        await freeze(client)
+    async with own_house.client() as client:
+        stream, _ = await client.open("rehearse", base=base)
+        done = await ended(stream)
+        status = await client.call("status")
+
+    assert refused.value.kind == "refused"
+    assert (done.code, said in done.out) == (0, True)
+    assert status["frozen"]
 
 
 async def test_nothing_is_written_to_the_disk_while_it_is_frozen(own_house: House):
