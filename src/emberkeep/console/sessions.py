@@ -2,7 +2,7 @@
 
 A session is a token that the page keeps and sends as `Authorization: Bearer`, like a key. It is
 no cookie: browsers send cookies of 127.0.0.1 to every port there, also to what a microVM serves
-through `emberkeep port-forward` (ADR 0005).
+through `emberkeep port-forward` (ADR 0010).
 """
 
 import hashlib
