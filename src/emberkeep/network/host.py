@@ -14,9 +14,19 @@ from emberkeep.domain.errors import Unavailable
 from emberkeep.network import firewalls, forwarding, nftables
 from emberkeep.network.links import Links
 from emberkeep.network.netlink import netlink
-from emberkeep.network.rules import Bounds, chain_of, host_rules, policy_chain
+from emberkeep.network.rules import (
+    CONNECTIONS,
+    OF_POLICY,
+    POLICIES,
+    Bounds,
+    chain_of,
+    egress,
+    host_rules,
+    policy_chain,
+)
 from emberkeep.network.settings import NetworkSettings
 
+Same = tuple[Mapping[str, tuple[str, ...]], Mapping[str, frozenset[str]]]
 _log = structlog.get_logger()
 
 
@@ -32,6 +42,7 @@ class HostRules:
         self._settings = settings
         self._slots: dict[str, EgressPolicy] = {}
         self._lock = threading.Lock()
+        self._same: Same | None = None  # what stays as it is, as nft shows it
         self._said: set[tuple[str, str]] = set()
 
     def tried(self) -> None:
@@ -65,10 +76,10 @@ class HostRules:
                 self._change(lines + self._chains_gone(after), after)
 
     def look(self) -> None:
-        """Mend what others have changed: a flushed ruleset, a default route on another device."""
+        """Mend what others have changed: flushed or lacking rules, another default route."""
         with self._lock:
-            if not nftables.exists(self._table):
-                _log.warning("network.rules_gone", table=self._table)
+            if not self._whole():
+                _log.warning("network.rules_changed_by_others", table=self._table)
                 self._replace()
             else:
                 self._surroundings()
@@ -85,9 +96,30 @@ class HostRules:
 
     def _replace(self) -> None:
         nftables.apply(host_rules(self._table, self._links.devices, self._bounds, self._slots))
+        found = nftables.contents(self._table)
+        self._same = _same(found)
+        if not self._matches(found):  # an nft that shows tables otherwise: then not by content
+            self._same = None
         self._surroundings()
         for one in firewalls.closed():
             self._say("firewall", f"{one.name} drops what is forwarded")
+
+    def _whole(self) -> bool:
+        """Say whether the table is what we have made it."""
+        if not nftables.exists(self._table):
+            return False
+        return self._same is None or self._matches(nftables.contents(self._table))
+
+    def _matches(self, now: nftables.Contents) -> bool:
+        slots = self._slots.items()
+        devices = frozenset(nftables.goto(name, chain_of(one)) for name, one in slots)
+        policies = {chain_of(one): self._rules(one) for _, one in slots}
+        found = {name: len(now.chains.get(name, ())) - 1 for name in policies}
+        same = _same(now) == self._same
+        return same and now.elements.get(POLICIES) == devices and found == policies
+
+    def _rules(self, policy: EgressPolicy) -> int:
+        return len(egress(policy, self._bounds, refuse="drop", accept="accept"))
 
     def _surroundings(self) -> None:
         """Make the rest of the host let our traffic through, as far as that is ours to do."""
@@ -134,3 +166,10 @@ class HostRules:
     def _chains_gone(self, after: Mapping[str, EgressPolicy]) -> list[str]:
         unused = {*self._slots.values()} - {*after.values()}
         return [f"delete chain inet {self._table} {chain_of(one)}" for one in unused]
+
+
+def _same(table: nftables.Contents) -> Same:
+    """Return the part of our table that does not depend on the slots there are."""
+    chains = {name: rules for name, rules in table.chains.items() if not name.startswith(OF_POLICY)}
+    varying = (CONNECTIONS, POLICIES)
+    return chains, {name: of for name, of in table.elements.items() if name not in varying}

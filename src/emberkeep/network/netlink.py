@@ -1,7 +1,10 @@
 """Devices, addresses, neighbours and routes of the calling thread's namespace, over netlink."""
 
+import fcntl
 import os
 import socket
+import struct
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +26,9 @@ from emberkeep.domain.egress import Network
 
 _NODAD: Final = 0x02  # IFA_F_NODAD: nobody else is there who could have the address
 _PERMANENT: Final = 0x80  # NUD_PERMANENT
+_SIOCGIFFLAGS: Final = 0x8913
+_IFF_RUNNING: Final = 0x40
+_GLANCE_S: Final = 0.002
 _LATENCY: Final = "50ms"  # of a packet that waits for its turn
 _LEAST_BURST: Final = 64 * 1024
 
@@ -132,6 +138,20 @@ class Netlink:
             for route in self._ip.get_default_routes(family=family):
                 found[version] |= {socket.if_indextoname(index) for index in _oifs(route)}
         return found
+
+
+def carried(name: str, within_s: float) -> bool:
+    """Wait until a device carries packets: a new one drops the first until its peer is noticed."""
+    until = time.monotonic() + within_s
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_one:
+        while True:
+            asked = struct.pack("16sH22x", name.encode(), 0)
+            answer = fcntl.ioctl(any_one, _SIOCGIFFLAGS, asked)
+            if struct.unpack_from("16xH", answer)[0] & _IFF_RUNNING:
+                return True
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_GLANCE_S)
 
 
 def speaks(name: str, address: str) -> bool:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from emberkeep.base import proc
@@ -38,6 +39,39 @@ def exists(table: str) -> bool:
     return table in tables()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a table is made of, without what changes by itself (counters) and the kernel's numbers.
+
+    Elements are by set or map; `chains` are the rules of each chain and the hook it hangs on.
+    """
+
+    chains: Mapping[str, tuple[str, ...]]
+    elements: Mapping[str, frozenset[str]]
+
+
+def contents(table: str) -> Contents:
+    """Read the inet table `table` of the calling thread's namespace."""
+    chains: dict[str, list[str]] = {}
+    elements: dict[str, frozenset[str]] = {}
+    for one in json.loads(_nft("-j", "-s", "list", "table", "inet", table))["nftables"]:
+        (kind, it), *_ = one.items()
+        if kind == "chain":
+            chains.setdefault(it["name"], []).append(_head(it))
+        elif kind == "rule":
+            chains.setdefault(it["chain"], []).append(_text(it["expr"]))
+        elif kind in {"set", "map"}:
+            elements[it["name"]] = frozenset(map(_text, it.get("elem", [])))
+    return Contents(
+        chains={name: tuple(rules) for name, rules in chains.items()}, elements=elements
+    )
+
+
+def goto(device: str, chain: str) -> str:
+    """Return the element of a map that sends what comes from a device to a chain."""
+    return _text([device, {"goto": {"target": chain}}])
+
+
 def tables() -> list[str]:
     """Return the names of the inet tables of the calling thread's namespace."""
     found = json.loads(_nft("-j", "list", "tables", "inet"))["nftables"]
@@ -64,6 +98,23 @@ def counters() -> Mapping[str, tuple[int, int]]:
     ours: list[dict[str, Any]] = [one["counter"] for one in found if "counter" in one]
     known = {str(one["name"]): (int(one["packets"]), int(one["bytes"])) for one in ours}
     return {name: known.get(name, (0, 0)) for name in COUNTERS}
+
+
+def _head(chain: Mapping[str, object]) -> str:
+    return _text([chain.get(of) for of in ("type", "hook", "prio", "policy")])
+
+
+def _text(value: object) -> str:
+    return json.dumps(_still(value), sort_keys=True)
+
+
+def _still(value: object) -> object:
+    """Return JSON without what counters have counted."""
+    if isinstance(value, list):
+        return [_still(one) for one in value]
+    if isinstance(value, dict):
+        return {key: None if key == "counter" else _still(of) for key, of in value.items()}
+    return value
 
 
 def _nft(*words: str, stdin: str = "") -> str:

@@ -22,6 +22,9 @@ from emberkeep_guest.addresses import (
 
 TAP: Final = "tap0"
 TABLE: Final = "slot"  # in the namespace of a slot; `inet` and `arp`
+CONNECTIONS: Final = "connections"  # the host's: a set of devices, with how many each has open
+OF_POLICY: Final = "to_"  # what the names of the host's chains for policies begin with
+POLICIES: Final = "policies"  # the host's: a map from devices to chains
 COUNTERS: Final = ("sent", "received", "refused", "spoofed", "limited")
 _DNS_PER_S: Final = 200  # questions to the relay
 _ANSWERS_PER_S: Final = 50  # ICMP errors and resets that tell a guest it was refused
@@ -154,11 +157,13 @@ def host_rules(table: str, devices: str, bounds: Bounds, slots: dict[str, Egress
 
     What comes from a slot is judged before the host's own rules and before any address is
     translated: so neither a published port of a container nor an address that the host gets later
-    is a way in.
+    is a way in. Connections are counted here, too: a guest can make the slot forget one that the
+    host remembers (a reset with a TTL that ends in the slot).
     """
     chains = {chain_of(one): one for one in slots.values()}
     elements = ", ".join(f'"{name}" : goto {chain_of(one)}' for name, one in slots.items())
     mine, all_of_us = f'"{devices}*"', f'"{devices[:3]}*"'
+    count = f"iifname ct count over {bounds.connections}"
     four = [str(one) for one in bounds.links if isinstance(one, IPv4Network)]
     six = [str(one) for one in bounds.links if not isinstance(one, IPv4Network)]
     return f"""
@@ -167,14 +172,15 @@ delete table inet {table}
 table inet {table} {{
 {_sets(())}
 {"".join(policy_chain(name, one, bounds) for name, one in chains.items())}
-  map policies {{
+  set {CONNECTIONS} {{ type ifname; size 65535; flags dynamic; }}
+  map {POLICIES} {{
     type ifname : verdict
     {f"elements = {{ {elements} }}" if elements else ""}
   }}
   chain guests {{
     fib saddr . iif oif missing counter drop
     fib daddr type != unicast counter drop
-    iifname vmap @policies
+    iifname vmap @{POLICIES}
     counter drop
   }}
   chain prerouting {{
@@ -184,6 +190,7 @@ table inet {table} {{
   chain forward {{
     type filter hook forward priority filter - 5; policy accept;
     iifname {mine} oifname {all_of_us} counter drop
+    iifname {mine} ct state new add @{CONNECTIONS} {{ {count} }} counter drop
     iifname {mine} accept
     oifname {mine} ct state established,related accept
     oifname {mine} counter drop
@@ -209,7 +216,7 @@ def policy_chain(name: str, policy: EgressPolicy, bounds: Bounds) -> str:
 
 def chain_of(policy: EgressPolicy) -> str:
     """Return the name of the host's chain for `policy`."""
-    return f"to_{sha256(str(policy).encode()).hexdigest()[:12]}"
+    return f"{OF_POLICY}{sha256(str(policy).encode()).hexdigest()[:12]}"
 
 
 def _egress(policy: EgressPolicy, bounds: Bounds) -> list[str]:

@@ -14,6 +14,8 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.errors import Unavailable
 from emberkeep.network import namespace, nftables
@@ -48,6 +50,7 @@ _SYSCTLS: Final = (
     ("ipv6/conf/all/accept_redirects", "0"),
     ("ipv6/conf/default/accept_redirects", "0"),
 )
+_log = structlog.get_logger()
 _GATEWAYS: Final = (
     ip_interface(f"{GATEWAY_4}/{PREFIX_4}"),
     ip_interface(f"{GATEWAY_6}/{PREFIX_6}"),
@@ -131,6 +134,25 @@ def enact(slot: NetworkSlot, policy: EgressPolicy, bounds: Bounds) -> None:
     """Replace the policy of a slot whose guest does not run yet."""
     _carried_out(slot, lambda: nftables.apply(new_policy(policy, bounds)))
     slot.policy = policy
+
+
+def dismantled(slot: NetworkSlot) -> bool:
+    """Remove what the host holds for a closed slot; False if that is to be tried again.
+
+    What is done is not done twice: the name of a link may be another slot's by then.
+    """
+    try:
+        if slot.relay is not None:
+            slot.relay.close()
+            slot.relay = None
+    except Exception:  # noqa: BLE001  one slot of many
+        _log.exception("network.relay_not_closed", link=slot.link.name)
+    try:
+        slot.link.detach()
+        slot.link = NoLink()
+    except Exception:  # noqa: BLE001  one slot of many
+        _log.exception("network.link_not_removed", link=slot.link.name)
+    return slot.relay is None and slot.link.name == ""
 
 
 def _carried_out(slot: NetworkSlot, work: Callable[[], None]) -> None:

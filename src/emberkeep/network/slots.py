@@ -6,7 +6,7 @@ guest has left in it (connections, counters, neighbours), and a new one takes it
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -20,7 +20,7 @@ from emberkeep.network.dns import Relays, SlotRelay
 from emberkeep.network.outside import Outside, found, of_now
 from emberkeep.network.resolvers import resolvers
 from emberkeep.network.settings import NetworkSettings
-from emberkeep.network.slot import NetworkSlot, bare, enact, furnish, limit
+from emberkeep.network.slot import NetworkSlot, bare, dismantled, enact, furnish, limit
 from emberkeep.network.uplink import NoLink
 
 _LOOK_S: Final = 30.0  # how often the host's own rules are looked at
@@ -159,23 +159,22 @@ class Slots:
 
         Now and then, look at the host's rules.
         """
-        looked = 0.0
+        looked = -math.inf
         while not self._closed:
-            try:
-                async with self._turn:
-                    if self._may(urgent=len(self._leaving) > self._settings.slots):
-                        await self._cleared()
-                    await self._filled()
-                now = asyncio.get_running_loop().time()
-                if now - looked >= _LOOK_S and self.outside.rules is not None:
-                    looked = now
-                    await aio.in_thread(self.outside.rules.look)
-            except (EmberkeepError, OSError) as error:
-                _log.warning("network.slots", why=str(error))
+            now = asyncio.get_running_loop().time()
+            if now - looked >= _LOOK_S:  # before all that may fail every time
+                looked = now
+                await self._attempted("looked", self._looked)
+            async with self._turn:
+                went_well = True
+                if self._may(urgent=len(self._leaving) > self._settings.slots):
+                    went_well = await self._attempted("cleared", self._cleared)
+                went_well &= await self._attempted("filled", self._filled)
+            if went_well:
+                await aio.waited(self._news, _CALM_S if self._unfinished else _LOOK_S)
+                self._news.clear()
+            else:
                 await asyncio.sleep(_AFTER_FAILURE_S)
-                continue
-            await aio.waited(self._news, _CALM_S if self._unfinished else _LOOK_S)
-            self._news.clear()
 
     def look(self) -> None:
         """Look at the numbers soon: something has changed."""
@@ -192,12 +191,29 @@ class Slots:
                 slot.close()
                 self._leaving.append(slot)
             self._ready.clear()
-            await self._cleared()
+            await self._attempted("cleared", self._cleared)
         if self.outside.rules is not None and not self._held:
             await aio.in_thread(self.outside.rules.end)
         if self._relays is not None:
             await aio.in_thread(self._relays.close)
         self._held.clear()
+
+    @staticmethod
+    async def _attempted(what: str, act: Callable[[], Awaitable[None]]) -> bool:
+        """Do one of several things of which none may stop the others; say whether it was done."""
+        try:
+            await act()
+        except (EmberkeepError, OSError) as error:
+            _log.warning("network.not_done", what=what, why=str(error))
+        except Exception:  # noqa: BLE001  a control loop's item
+            _log.exception("network.not_done", what=what)
+        else:
+            return True
+        return False
+
+    async def _looked(self) -> None:
+        if self.outside.rules is not None:
+            await aio.in_thread(self.outside.rules.look)
 
     async def _filled(self) -> None:
         while not self._closed and (short := self._settings.slots - len(self._ready)) > 0:
@@ -220,10 +236,10 @@ class Slots:
     async def _cleared(self) -> None:
         gone = list(self._leaving)
         if gone:
-            try:
-                await aio.in_thread(self._disposed, gone)
-            finally:  # what could not be removed is swept away at the next start
-                del self._leaving[: len(gone)]
+            left = await aio.in_thread(self._disposed, gone)
+            self._leaving[: len(gone)] = left
+            if left:
+                raise Unavailable(f"{len(left)} network slots could not be removed")
 
     def _names(self) -> dict[str, EgressPolicy]:
         return {
@@ -246,7 +262,7 @@ class Slots:
                     outside.rules.allow(slot.link.name, policy)
         except BaseException:
             slot.close()
-            self._disposed([slot])
+            self._leaving.extend(self._disposed([slot]))
             raise
         return slot
 
@@ -272,12 +288,13 @@ class Slots:
     def _relay(self, netns_fd: int) -> SlotRelay | None:
         return self._relays.open(netns_fd) if self._relays is not None else None
 
-    def _disposed(self, slots: list[NetworkSlot]) -> None:
-        """Remove what the host holds for slots that are closed."""
-        for slot in slots:
-            if slot.relay is not None:
-                slot.relay.close()
-            slot.link.detach()
+    def _disposed(self, slots: list[NetworkSlot]) -> list[NetworkSlot]:
+        """Remove what the host holds for slots that are closed; return those where that failed."""
         names = [slot.link.name for slot in slots if slot.link.name]
+        left = [slot for slot in slots if not dismantled(slot)]
         if self.outside.rules is not None and names:
-            self.outside.rules.forget(names)
+            try:
+                self.outside.rules.forget(names)
+            except Unavailable as error:  # what is too much in the table is found by a look
+                _log.warning("network.not_done", what="forgotten", why=str(error))
+        return left

@@ -2,33 +2,42 @@
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+import structlog
+
 from emberkeep.domain.errors import QuotaExceeded
-from emberkeep.network import forwarding, namespace
+from emberkeep.network import conntrack, forwarding, namespace
 from emberkeep.network.links import SLOT_MAC, Links
-from emberkeep.network.netlink import Pair, netlink, speaks
+from emberkeep.network.netlink import Pair, carried, netlink, speaks
 from emberkeep.network.uplink import UP, Kind, Link
 from emberkeep_guest.addresses import MTU
 
 _LEAST_MTU: Final = 1280  # of IPv6
+_CARRIER_S: Final = 2.0  # what waits longer loses its first packets, no more
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class VethLink:
-    """A pair; `name` is the host's end."""
+    """A pair; `name` is the host's end, `sources` are the addresses of the slot's."""
 
     name: str
+    sources: tuple[IPv4Address | IPv6Address, ...]
     give_back: Callable[[str], None]
 
     def detach(self) -> None:
-        """Remove the pair, if it has not gone with its namespace already."""
+        """Remove the pair, if it has not gone with its namespace already, and its connections.
+
+        The next slot with these addresses begins without any.
+        """
         with netlink() as devices:
             devices.remove(self.name)
+        _forgotten(self.sources)
         self.give_back(self.name)
 
 
@@ -48,7 +57,7 @@ class Veth:
         """Make the pair of a slot."""
         number = self._taken()
         name = self._links.name(number)
-        link = VethLink(name, self._given_back)
+        link = self._link(number)
         ends, mtu = self._links.ends(number), _mtu()
         slot, host = (
             [one for one in end if speaks("default", str(one.ip))] for end in (ends.slot, ends.host)
@@ -72,6 +81,7 @@ class Veth:
         try:
             namespace.inside(netns_fd, work)
             at_home()
+            namespace.inside(netns_fd, lambda: carried(UP, _CARRIER_S))
         except BaseException:
             with suppress(OSError):
                 link.detach()
@@ -88,10 +98,9 @@ class Veth:
         for address in namespace.inside(netns_fd, work):
             number = self._links.number(address)
             if number is not None and _exists(self._links.name(number)):
-                name = self._links.name(number)
                 with self._lock:
-                    self._in_use.add(name)
-                return VethLink(name, self._given_back)
+                    self._in_use.add(self._links.name(number))
+                return self._link(number)
         return None
 
     def sweep(self) -> list[str]:
@@ -100,7 +109,14 @@ class Veth:
         with netlink() as devices:
             for name in left:
                 devices.remove(name)
+        for name in left:
+            if (number := name.removeprefix(self._links.devices)).isdecimal():
+                _forgotten(self._link(int(number)).sources)
         return left
+
+    def _link(self, number: int) -> VethLink:
+        sources = tuple(one.ip for one in self._links.ends(number).slot)
+        return VethLink(self._links.name(number), sources, self._given_back)
 
     def _taken(self) -> int:
         with self._lock:
@@ -119,6 +135,14 @@ class Veth:
     def _given_back(self, name: str) -> None:
         with self._lock:
             self._in_use.discard(name)
+
+
+def _forgotten(sources: Iterable[IPv4Address | IPv6Address]) -> None:
+    """Drop connections; a kernel that will not keeps them until they are old."""
+    try:
+        conntrack.forget(sources)
+    except OSError as error:
+        _log.warning("network.connections_not_forgotten", why=str(error))
 
 
 def _exists(device: str) -> bool:

@@ -2,16 +2,20 @@
 
 import asyncio
 import socket
+import struct
 import subprocess  # noqa: TID251  tc(8), to look
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from emberkeep.domain.egress import INTERNET, NONE, EgressPolicy
+from emberkeep.network import conntrack
 from emberkeep.network.slots import Slots
-from tests.unit.network.serving import INSTANCE, serving
+from emberkeep_guest.addresses import GUEST_4, GUEST_6
+from tests.unit.network.serving import INSTANCE, serving, settled
 from tests.unit.network.world import (
     CONTROL,
     HOST,
@@ -30,6 +34,8 @@ from tests.unit.network.world import (
     udp,
     within,
 )
+
+SILENT = 4444  # a port
 
 
 @asynccontextmanager
@@ -204,6 +210,28 @@ async def test_connections_are_bounded(earth: World):
     assert len(worked) == 5
 
 
+async def test_the_host_bounds_connections_that_the_slot_has_forgotten(earth: World):
+    async with serving(connections=5) as slots:
+        silent = within(earth.outside, _silent)
+        with silent, guest(await slots.take("vm", INTERNET)) as netns:
+            for address in (*PUBLIC, *PUBLIC, PUBLIC[0]):
+                one = within(netns, lambda to=address: _connected(to, SILENT))
+                assert one is not None
+                _reset_in_the_slot(one)
+            slot = slots._held["vm"].netns_fd
+            guests = [ip_address(GUEST_4), ip_address(GUEST_6)]
+            assert within(slot, lambda: conntrack.forget(guests)) == 5  # as 10 s later
+
+            for address in PUBLIC:
+                assert within(netns, lambda to=address: _connected(to, SILENT)) is None
+            assert _remembered() == 5
+            for address in slots.outside.bounds.links:
+                assert conntrack.forget([address[3]]) == 0  # another's: nothing of ours is dropped
+            slots.give_back("vm")
+            await settled(slots, leaving=0)
+        assert _remembered() == 0
+
+
 async def test_new_connections_are_bounded_in_time(earth: World):
     async with serving(new_connections_per_s=10) as slots:
         with guest(await slots.take("vm", INTERNET)) as netns:
@@ -249,11 +277,31 @@ def _send_from(source: str, address: str) -> None:
         one.sendto(b"?", (address, 5000))
 
 
-def _connected() -> socket.socket | None:
+def _connected(address: str = PUBLIC[0], port: int = 80) -> socket.socket | None:
     try:
-        return socket.create_connection((PUBLIC[0], 80), timeout=1)
+        return socket.create_connection((address, port), timeout=1)
     except OSError:
         return None
+
+
+def _silent() -> socket.socket:
+    """Listen without a word: whoever is sent something answers, and that ends a connection."""
+    return socket.create_server(("::", SILENT), family=socket.AF_INET6, dualstack_ipv6=True)
+
+
+def _reset_in_the_slot(one: socket.socket) -> None:
+    """End a connection with a reset that gets no further than the slot."""
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if one.family == socket.AF_INET:
+        one.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
+    else:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 1)
+    one.close()
+
+
+def _remembered() -> int:
+    """Return how many connections the host has in mind."""
+    return int(Path("/proc/sys/net/netfilter/nf_conntrack_count").read_text("ascii"))
 
 
 def _switch_off_ipv6() -> None:

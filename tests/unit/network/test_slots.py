@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess  # noqa: TID251  servers that are killed
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,9 @@ import pytest
 from emberkeep.domain.egress import INTERNET, NONE, EgressPolicy
 from emberkeep.domain.errors import Unavailable
 from emberkeep.network import forwarding
+from emberkeep.network import slots as module
+from emberkeep.network.netlink import carried
+from emberkeep.network.rules import chain_of
 from tests.unit.network.serving import INSTANCE, serving, settled
 from tests.unit.network.world import (
     HOST,
@@ -206,6 +211,86 @@ async def test_what_flushed_rules_took_away_is_put_back(earth: World):
             assert tcp(netns, PRIVATE[0]) != ""
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "flush table inet {table}",
+        "flush chain inet {table} prerouting",
+        "flush chain inet {table} {chain}",
+        "flush set inet {table} never4",
+        "flush map inet {table} policies",
+        "delete rule inet {table} forward handle {handle}",
+        "add chain inet {table} more",
+    ],
+)
+async def test_what_somebody_has_changed_is_put_back(earth: World, change: str):
+    async with serving() as slots:
+        with guest(await slots.take("vm")) as netns:
+            assert tcp(netns, PUBLIC[0]) == ""
+            rules = slots.outside.rules
+            assert rules is not None
+            before, handle = _table(), _first_handle("forward")
+            await asyncio.to_thread(rules.look)
+            assert _first_handle("forward") == handle  # what has only counted is left alone
+
+            nft(*change.format(table=TABLE, chain=chain_of(INTERNET), handle=handle).split())
+            await asyncio.to_thread(rules.look)
+
+            assert _table() == before
+            assert tcp(netns, PUBLIC[0]) == ""
+
+
+async def test_the_host_is_looked_at_though_all_else_fails(
+    earth: World, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "_LOOK_S", 0.0)
+    monkeypatch.setattr(module, "_AFTER_FAILURE_S", 0.01)
+    async with serving(slots=1) as slots:
+        await settled(slots, ready=1)
+        monkeypatch.setattr(slots, "_made", fails)
+        await slots.take("vm")  # none is left, none can be made
+        for _ in range(2):  # it is not the first failure that ends it
+            nft("delete", "table", "inet", TABLE)
+            slots.look()
+            await _until(lambda: "policies" in nft("list", "ruleset"))
+        monkeypatch.undo()
+        slots.look()
+        await settled(slots, ready=1)
+
+
+async def test_a_slot_that_cannot_be_removed_keeps_no_other_from_it(
+    earth: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "_AFTER_FAILURE_S", 0.01)
+    async with serving() as slots:
+        before = elements()
+        held = [await slots.take(name) for name in ("a", "b", "c")]
+        links = [slot.link for slot in held]
+        failing = _Failing(links[0].name, times=3)
+        held[0].link = failing
+        assert held[1].relay is not None
+        monkeypatch.setattr(held[1].relay, "close", _once_failing(held[1].relay.close))
+        for name in ("a", "b", "c"):
+            slots.give_back(name)
+        await _until(lambda: failing.times < 3)
+        await _until(lambda: devices() <= {links[0].name})
+        await settled(slots, leaving=0)
+
+        assert failing.times == 0
+        assert elements() == before
+        await asyncio.to_thread(links[0].detach)
+
+
+async def test_a_device_is_waited_for(earth: World):
+    ip("link add one type veth peer name two", "link set one up")
+    assert not carried("one", 0.05)
+    ip("link set two up")
+    assert carried("one", 5.0)
+
+
 async def test_without_an_uplink_there_is_the_same_tap(earth: World):
     async with serving(uplink="none") as slots:
         slot = await slots.take("vm")
@@ -243,6 +328,40 @@ async def test_the_tap_is_the_vmms_alone(earth: World):
             async with slots.lent("other"):
                 raise RuntimeError
         await settled(slots, held=1, leaving=0)
+
+
+@dataclass
+class _Failing:
+    """A link that cannot be removed so many times."""
+
+    name: str
+    times: int
+
+    def detach(self) -> None:
+        if self.times:
+            self.times -= 1
+            raise ZeroDivisionError
+
+
+def _once_failing(act: Callable[[], None]) -> Callable[[], None]:
+    left = [ZeroDivisionError()]
+
+    def close() -> None:
+        if left:
+            raise left.pop()
+        act()
+
+    return close
+
+
+def _table() -> list[str]:
+    """Return the lines of our table without what the kernel counts."""
+    text = nft("-s", "list", "table", "inet", TABLE)
+    return sorted(re.sub(r"set connections {.*?\n\t}", "", text, flags=re.DOTALL).splitlines())
+
+
+def _first_handle(chain: str) -> str:
+    return re.findall(r"# handle (\d+)", nft("-a", "list", "chain", "inet", TABLE, chain))[1]
 
 
 def _make_a_router() -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from emberkeep.network import namespace
+from emberkeep.network.netlink import carried
 from emberkeep.network.slot import NetworkSlot
 
 T = TypeVar("T")
@@ -80,6 +81,7 @@ def world() -> Iterator[World]:
             "neigh add 2a00:44::1 dev eth0 lladdr 02:00:00:00:00:01",
         )
         namespace.inside(outside, _outside)
+        assert carried("eth0", _WAIT_S)
         ip("route add default via 44.0.0.1", "route add default via 2a00:44::1")
         it = World(outside)
         for kind, port in (("tcp", TCP), ("tcp", 443), ("udp", UDP), ("udp", 53)):
