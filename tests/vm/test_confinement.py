@@ -17,7 +17,7 @@ from emberkeep.vmm.snapshot import open_snapshot
 from emberkeep_sdk import Emberkeep, MicroVM
 from tests.vm import taken
 from tests.vm.conftest import IMAGE
-from tests.vm.servers import Server, as_root
+from tests.vm.servers import Server, as_root, eventually
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(300, func_only=True), as_root]
 
@@ -82,7 +82,7 @@ def test_its_control_group_goes_with_it(ek: Emberkeep, server: Server):
             pytest.skip("no control groups can be made here")
         assert group.pids() == {pid}
 
-    assert [path for _, path in group.folders if path.exists()] == []
+    eventually(lambda: not any(path.exists() for _, path in group.folders))
 
 
 def test_one_vmm_that_takes_all_memory_ends_alone(ek: Emberkeep, server: Server, vm: MicroVM):

@@ -69,7 +69,7 @@ def test_what_is_ready_is_given_up_when_its_snapshot_goes(
     with serving(Server(more_data(), home)) as server, server.client() as client:
         client.launch(IMAGE).terminate()
         _ready(server, client)
-        (folder,) = (server.data / "images" / IMAGE).glob("[!.]*")
+        (folder,) = (server.data / "images" / IMAGE).glob("512m-*")
         folder.rename(server.data / "elsewhere")
 
         eventually(lambda: server.vmms() == [])
