@@ -7,12 +7,13 @@ from h2.errors import ErrorCodes
 from emberkeep.domain.ports import ByteStream
 from emberkeep.proxy.headers import ResponseHead
 from emberkeep.proxy.http2 import Flood, Session
-from emberkeep.proxy.lanes import Answer, Lane, StreamBroken
+from emberkeep.proxy.lanes import Answer, Lane, broken_as
 from emberkeep.proxy.ports import Broken, Duplex
 from emberkeep.proxy.refusals import Headers
 
 _NOT_HERE: Final = frozenset({b"host", b"connection", b"transfer-encoding", b"upgrade"})
 _IDLE_S: Final = 30.0
+_broken: Final = broken_as(Broken)
 
 
 class Link:
@@ -73,31 +74,23 @@ class Http2Application:
             (b":path", path),
         ]
         named += [(name.lower(), value) for name, value in headers if name.lower() not in _NOT_HERE]
-        try:
+        with _broken:
             await self._lane.send(named, end=not body)
-        except StreamBroken:
-            raise Broken from None
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the request's body, as fast as the application takes it."""
-        try:
+        with _broken:
             await self._lane.write(data)
-        except StreamBroken:
-            raise Broken from None
 
     async def finish(self, trailers: Headers) -> None:
         """End the request."""
-        try:
+        with _broken:
             await self._lane.end(trailers)
-        except StreamBroken:
-            raise Broken from None
 
     async def response(self) -> ResponseHead:
         """Wait for the next header: 1xx, or the answer's."""
-        try:
+        with _broken:
             answer = await self._lane.head()
-        except StreamBroken:
-            raise Broken from None
         pseudo = dict(answer.headers)
         return ResponseHead(
             status=int(pseudo.get(b":status", b"502")),
@@ -107,13 +100,8 @@ class Http2Application:
 
     async def read(self) -> bytes:
         """Return a piece of the answer's body, b"" at its end."""
-        try:
-            while True:
-                data = await self._lane.read()
-                if data or self._lane.ended:
-                    return data
-        except StreamBroken:
-            raise Broken from None
+        with _broken:
+            return await self._lane.read()
 
     def switched(self) -> Duplex:
         """HTTP/2 has no 101."""

@@ -10,7 +10,7 @@ from h2.errors import ErrorCodes
 from emberkeep.proxy.headers import RequestHead, ResponseHead
 from emberkeep.proxy.http1 import Serve
 from emberkeep.proxy.http2 import Flood, Session
-from emberkeep.proxy.lanes import Answer, Lane, StreamBroken
+from emberkeep.proxy.lanes import Answer, Lane, StreamBroken, broken_as
 from emberkeep.proxy.ports import ClientGone, Duplex
 from emberkeep.proxy.refusals import BAD_REQUEST, Headers, Refusal
 from emberkeep.proxy.relay import Cut
@@ -19,6 +19,7 @@ from emberkeep.proxy.wire import Wire
 
 _NO_ID: Final = b"-"
 _FAREWELL_S: Final = 2.0
+_gone: Final = broken_as(ClientGone)
 _log = structlog.get_logger()
 
 
@@ -105,13 +106,8 @@ class Http2Exchange:
 
     async def read(self) -> bytes:
         """Return a piece of the body, b"" at its end; raise `ClientGone`."""
-        try:
-            while True:
-                data = await self._lane.read()
-                if data or self._lane.ended:
-                    return data
-        except StreamBroken:
-            raise ClientGone from None
+        with _gone:
+            return await self._lane.read()
 
     async def inform(self, status: int, headers: Headers) -> None:
         """Pass on an answer before the answer (1xx)."""
@@ -124,17 +120,13 @@ class Http2Exchange:
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the answer's body, as fast as the client takes it."""
-        try:
+        with _gone:
             await self._lane.write(data)
-        except StreamBroken:
-            raise ClientGone from None
 
     async def finish(self, trailers: Headers) -> None:
         """End the answer."""
-        try:
+        with _gone:
             await self._lane.end(trailers)
-        except StreamBroken:
-            raise ClientGone from None
 
     async def refuse(self, refusal: Refusal, request_id: bytes) -> None:
         """Answer for the application."""
@@ -156,10 +148,8 @@ class Http2Exchange:
     async def _send(self, status: int, headers: Headers, *, end: bool) -> None:
         named: Headers = [(b":status", str(status).encode())]
         named += [(name.lower(), value) for name, value in headers]
-        try:
+        with _gone:
             await self._lane.send(named, end=end)
-        except StreamBroken:
-            raise ClientGone from None
 
 
 def read(answer: Answer) -> RequestHead | None:

@@ -51,11 +51,6 @@ class Lane:
         self._taken = 0
 
     @property
-    def ended(self) -> bool:
-        """Whether the other end has ended its side, and all of it was read."""
-        return self._ended and not self._inbox
-
-    @property
     def over(self) -> bool:
         """Whether both sides have ended."""
         return self._ended and self._sent_all
@@ -70,14 +65,16 @@ class Lane:
 
     async def read(self) -> bytes:
         """Return a piece of the data, b"" at its end."""
-        while not self._inbox:
-            if self._ended:
-                return b""
-            if self._failed:
-                raise StreamBroken
-            await self._wait()
-        data, flow = self._inbox.popleft()
-        await self._session.took(self, flow, self._growth(flow))
+        data = b""
+        while not data:  # a frame may hold nothing but padding
+            while not self._inbox:
+                if self._ended:
+                    return b""
+                if self._failed:
+                    raise StreamBroken
+                await self._wait()
+            data, flow = self._inbox.popleft()
+            await self._session.took(self, flow, self._growth(flow))
         return data
 
     async def write(self, data: bytes) -> None:
@@ -179,3 +176,17 @@ class translated:  # noqa: N801  it reads as a word
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         if kind is not None and issubclass(kind, H2Error):
             raise StreamBroken from None
+
+
+class broken_as:  # noqa: N801  it reads as words
+    """Raise a broken stream as what that is to its user."""
+
+    def __init__(self, kind: type[Exception]) -> None:
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is not None and issubclass(kind, StreamBroken):
+            raise self._kind from None
