@@ -4,6 +4,8 @@ import asyncio
 import os
 from typing import Final
 
+from emberkeep_guest.output import Output
+
 _WAITING: Final = 64 * 1024  # bytes the console has not taken yet; lines beyond are dropped
 _LINE: Final = 1024
 _PREFIX: Final = b"workload: "  # so that no line of the workload can pass for one of ours
@@ -15,6 +17,7 @@ class Console:
     def __init__(self, path: str) -> None:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         self._fd = os.open(path, flags)
+        self.output = Output()  # of the main process
         self._waiting = bytearray()
         self._dropped = 0
         self._watching = False
@@ -35,6 +38,7 @@ class Console:
         if not data:
             asyncio.get_running_loop().remove_reader(fd)
             os.close(fd)
+        self.output.write(data)
         *whole, rest = (line + data.replace(b"\r", b"")).split(b"\n")
         if rest and (len(rest) >= _LINE or not data):
             whole.append(rest)

@@ -63,6 +63,7 @@ async def wake(agent: Agent, call: Call) -> dict[str, Any]:
     if new is not None:
         agent.workload.own.assume(new)
         agent.microvm_id = new.microvm_id
+        agent.console.output.forget()
         agent.board.renew()
     else:  # a clone has none: they were ended when its snapshot was taken
         sockets.kill_outbound_if_possible()

@@ -9,6 +9,7 @@ from emberkeep_guest import (
     contents,
     execs,
     files,
+    following,
     hello,
     lifecycle,
     metrics,
@@ -51,6 +52,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "processes": processes.processes,
     "signal": processes.signal,
     "metrics": metrics.metrics,
+    "output": following.follow,
 }
 
 

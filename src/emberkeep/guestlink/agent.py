@@ -16,6 +16,7 @@ from emberkeep.guestlink.connections import Connection
 from emberkeep.guestlink.execs import ExecSession
 from emberkeep.guestlink.faults import harmless, translated
 from emberkeep.guestlink.files import Files
+from emberkeep.guestlink.outputs import followed
 from emberkeep.guestlink.replies import (
     ClockReading,
     Metrics,
@@ -168,6 +169,10 @@ class Agent(Files):
         """Connect to a port on the guest's loopback."""
         stream, _ = await self._calls.start(Reply, "connect", port=port)
         return Connection(stream)
+
+    def output(self, *, after: int = 0) -> AsyncGenerator[tuple[int, bytes]]:
+        """Yield what the main process writes, each piece with its place, from `after` on."""
+        return followed(self._calls, after)
 
     async def processes(self) -> list[Process]:
         """Return the workload's processes."""

@@ -17,7 +17,9 @@ DEADLINE_S: Final = 30.0
 IDLE_S: Final = 60.0  # a transfer may stand still for so long
 STREAMS: Final = 200  # that others may have open; what is beyond is ours
 _PIECE: Final = 64 * 1024
-_OURS: Final = frozenset({"status", "freeze", "wake", "thaw", "clock"})  # never kept waiting
+_OURS: Final = frozenset(
+    {"status", "freeze", "wake", "thaw", "clock", "output"}
+)  # never kept waiting
 
 
 class Calls:

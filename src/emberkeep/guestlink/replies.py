@@ -151,6 +151,12 @@ class Started(Reply, frozen=True, kw_only=True):
     pid: Count
 
 
+class Followed(Reply, frozen=True, kw_only=True):
+    """Output that comes from now on: from this place."""
+
+    after: Count
+
+
 class Exit(Reply, frozen=True, kw_only=True):
     """How a command ended: with a status, or by a signal."""
 
