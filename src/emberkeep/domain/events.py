@@ -23,6 +23,16 @@ class Kind(StrEnum):
     TERMINATING = "terminating"
     TERMINATED = "terminated"
     SNAPSHOT_MADE = "snapshot-made"
+    IMAGE_CREATING = "image-creating"
+    IMAGE_UPDATING = "image-updating"
+    IMAGE_DELETING = "image-deleting"
+    IMAGE_DELETED = "image-deleted"
+    BUILD_STARTED = "build-started"
+    BUILD_FAILED = "build-failed"
+    VERSION_ACTIVE = "version-active"
+    VERSION_INACTIVE = "version-inactive"
+    VERSION_DELETING = "version-deleting"
+    VERSION_DELETED = "version-deleted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

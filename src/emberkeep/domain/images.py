@@ -170,6 +170,7 @@ class Recipe:
     build_role: str | None = None
     description: str | None = None
     logging: Mapping[str, object] | None = None  # as AWS has it (spec §10.1)
+    region: str = "us-east-1"  # whence it was asked for: its microVMs are told so
 
     @property
     def size(self) -> Size:
@@ -211,6 +212,7 @@ class Version:
     status: VersionStatus = VersionStatus.INACTIVE  # ACTIVE by itself once it is SUCCESSFUL
     reason: str | None = None
     root: Root | None = None
+    inputs: str | None = None  # what the root was made from: another of the same is not made again
     created_at: float
     updated_at: float
     revision: int = 0

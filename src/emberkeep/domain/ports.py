@@ -6,8 +6,10 @@ from typing import Protocol
 
 from emberkeep.domain.endpoints import Ports
 from emberkeep.domain.events import Event
+from emberkeep.domain.images import Build, Image, Source, Version
 from emberkeep.domain.limits import LimitFacts
 from emberkeep.domain.microvms import MicroVM
+from emberkeep.domain.records import Change, Stored, Token
 from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest, PoolFacts
 
 
@@ -47,6 +49,20 @@ class MicroVMs(Protocol):
         """Return the host users of the live ones."""
 
 
+class Sources(Protocol):
+    """What may be launched here, by the words that people use for it."""
+
+    async def find(self, ref: str, account: str) -> Source:
+        """Return what `ref` means to `account`, or raise `NotFound` or `Invalid`.
+
+        It is a base image's name, "NAME" (its newest active version), "NAME:3", "NAME:3.0", or an
+        ARN.
+        """
+
+    async def of(self, vm: MicroVM) -> Source:
+        """Return what `vm` was launched from, or raise `NotFound` where that is gone for good."""
+
+
 class Events(Protocol):
     """What has happened, oldest first; the oldest of many are dropped."""
 
@@ -58,6 +74,60 @@ class Events(Protocol):
 
     async def latest(self, *, microvm_id: str | None, limit: int) -> list[Event]:
         """Return the last `limit` events, in order."""
+
+
+class ImageRecords(Protocol):
+    """Images, versions and builds; what `commit` has returned from survives a power loss."""
+
+    async def commit(self, change: Change) -> None:
+        """Carry out `change` wholly or not at all; `Conflict` if a row is of another revision.
+
+        An image that is removed takes its tokens with it.
+        """
+
+    async def image(self, account: str, name: str) -> Image | None:
+        """Return the image that an account calls by `name`, if it has one."""
+
+    async def by_id(self, image_id: str) -> Image | None:
+        """Return an image by its id, if there is one."""
+
+    async def images(self, account: str, *, after: str = "", limit: int) -> list[Image]:
+        """Return the first `limit` images of an account whose names come behind `after`."""
+
+    async def version(self, image_id: str, number: int) -> Version | None:
+        """Return one version, if there is one."""
+
+    async def versions(
+        self, image_id: str, *, before: int | None = None, limit: int
+    ) -> list[Version]:
+        """Return the newest `limit` versions of an image with numbers below `before`."""
+
+    async def build(self, build_id: str) -> Stored | None:
+        """Return one build with its image and version, if there is one."""
+
+    async def builds(self, image_id: str, number: int) -> list[Build]:
+        """Return the builds of a version, oldest first."""
+
+    async def under_way(self, account: str | None = None) -> list[Stored]:
+        """Return the builds that are not at their end, of one account or of all, oldest first."""
+
+    async def deleting(self) -> list[Image]:
+        """Return the images that are to go, or that have a version that is to go."""
+
+    async def every_version(self) -> list[Version]:
+        """Return all versions of all images: what must be kept is known by them."""
+
+    async def every_image(self) -> list[Image]:
+        """Return all images of all accounts."""
+
+    async def count(self, account: str) -> int:
+        """Return how many images an account has."""
+
+    async def token(self, account: str, operation: str, token: str) -> Token | None:
+        """Return what a client's token was used for, if it was."""
+
+    async def forget_tokens(self, before: float) -> int:
+        """Drop the tokens used before that time; return how many. Idempotent."""
 
 
 class ByteStream(Protocol):

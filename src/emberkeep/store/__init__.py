@@ -2,6 +2,7 @@
 
 from emberkeep.store.database import Stores, opened
 from emberkeep.store.events import Events
+from emberkeep.store.images import Images
 from emberkeep.store.microvms import MicroVMs
 
-__all__ = ["Events", "MicroVMs", "Stores", "opened"]
+__all__ = ["Events", "Images", "MicroVMs", "Stores", "opened"]

@@ -14,6 +14,7 @@ from sqlalchemy.pool import StaticPool
 from emberkeep.base.aio import in_thread
 from emberkeep.store.events import Events
 from emberkeep.store.faults import told
+from emberkeep.store.images import Images
 from emberkeep.store.microvms import MicroVMs
 from emberkeep.store.transactions import Database
 from emberkeep.store.upgrade import upgrade
@@ -27,6 +28,7 @@ class Stores:
 
     microvms: MicroVMs
     events: Events
+    images: Images
 
 
 @asynccontextmanager
@@ -52,7 +54,7 @@ async def opened(path: Path) -> AsyncGenerator[Stores]:
         event.listen(engine, "connect", _prepare)
     database = Database(reader, writer, path)
     try:
-        yield Stores(microvms=MicroVMs(database), events=Events(database))
+        yield Stores(microvms=MicroVMs(database), events=Events(database), images=Images(database))
     finally:
         await database.close()
 

@@ -29,6 +29,11 @@ microvms: Final = Table(
     Column("execution_role", String),
     Column("since", Float),
     Column("endpoint", String),
+    Column("terms", String),
+    Column("hook_payload", String),
+    Column("image_key", String, nullable=False),
+    Column("image_version", Integer),
+    Column("account", String, nullable=False),
     Index(
         "microvms_live_name", "name", unique=True, sqlite_where=text("state <> 'TERMINATED'")
     ),  # a name is free again when its microVM has ended
@@ -46,4 +51,98 @@ events: Final = Table(
     Column("reason", String, nullable=False),
     Index("events_of_microvm", "microvm_id", "seq"),
     sqlite_autoincrement=True,  # a place is not given again when the newest was removed
+)
+
+client_tokens: Final = Table(
+    "client_tokens",
+    metadata,
+    Column("account", String, primary_key=True),
+    Column("operation", String, primary_key=True),
+    Column("token", String, primary_key=True),
+    Column("digest", String, nullable=False),  # of what was asked for
+    Column("resource", String, nullable=False),  # what came of it
+    Column("created_at", Float, nullable=False),
+)
+
+connectors: Final = Table(
+    "connectors",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("deleted_at", Float),
+    Column("revision", Integer, nullable=False),
+    Column("body", String, nullable=False),  # the rest, as JSON
+    Index(
+        "connectors_name", "account", "name", unique=True, sqlite_where=text("deleted_at IS NULL")
+    ),
+)
+
+images: Final = Table(
+    "images",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("versions", Integer, nullable=False),
+    Column("latest_active", Integer),
+    Column("latest_failed", Integer),
+    Column("tags", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Index("images_name", "account", "name", unique=True),
+)
+
+image_versions: Final = Table(
+    "image_versions",
+    metadata,
+    Column("image_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("recipe", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("reason", String),
+    Column("root", String),
+    Column("inputs", String),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("revision", Integer, nullable=False),
+)
+
+builds: Final = Table(
+    "builds",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("image_id", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("step", String, nullable=False),
+    Column("code", String),
+    Column("reason", String),
+    Column("sizes", String),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Column("revision", Integer, nullable=False),
+    Index("builds_of_version", "image_id", "version"),
+    Index(
+        "builds_under_way", "created_at", sqlite_where=text("state IN ('PENDING', 'IN_PROGRESS')")
+    ),
+)
+
+image_tokens: Final = Table(
+    "image_tokens",
+    metadata,
+    Column("account", String, primary_key=True),
+    Column("operation", String, primary_key=True),
+    Column("token", String, primary_key=True),
+    Column("fingerprint", String, nullable=False),
+    Column("image_id", String, nullable=False),
+    Column("answer", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("image_tokens_of_image", "image_id"),
 )

@@ -1,8 +1,9 @@
 """The database as the stores use it: reads at any time, one write after the other."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,6 +20,14 @@ T = TypeVar("T")
 KEPT: Final = 20_000  # events; at least so many
 _TRIMMED_EVERY: Final = 100
 _WITHIN_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A statement of a transaction, and how many rows it must change; None: any number."""
+
+    statement: Executable
+    rows: int | None = None
 
 
 class Database:
@@ -47,6 +56,16 @@ class Database:
         with told(self._path):
             return await finish(self._write(statement, event), within=_WITHIN_S)
 
+    async def transact(self, steps: Sequence[Step], events: Sequence[Event] = ()) -> bool:
+        """Carry out all of `steps` and append `events`, or nothing where a step says so.
+
+        Returns whether it was done; it is durable then.
+        """
+        with told(self._path):
+            return await finish(
+                self._in_turn(lambda: self._all_or_nothing(steps, events)), within=_WITHIN_S
+            )
+
     async def close(self) -> None:
         """Close every connection."""
         await self._in_turn(self.writer.dispose)
@@ -69,6 +88,17 @@ class Database:
             if changed and event is not None:
                 _append(connection, event)
             return changed
+
+    def _all_or_nothing(self, steps: Sequence[Step], events: Sequence[Event]) -> bool:
+        with self.writer.connect() as connection, connection.begin() as transaction:
+            for step in steps:
+                changed = connection.execute(step.statement).rowcount
+                if step.rows is not None and changed != step.rows:
+                    transaction.rollback()
+                    return False
+            for event in events:
+                _append(connection, event)
+            return True
 
 
 def _append(connection: Connection, event: Event) -> None:

@@ -86,7 +86,7 @@ class TestFake(EventsContract):
     @pytest.fixture
     def stores(self) -> Stores:
         fake = FakeMicroVMs()
-        return Stores(microvms=fake, events=fake.events)
+        return Stores(microvms=fake, events=fake.events, images=None)
 
 
 class TestSql(EventsContract):

@@ -1,0 +1,192 @@
+"""Images, versions and builds in SQL: a change is one transaction, durable when it returns."""
+
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from emberkeep.domain.errors import Conflict
+from emberkeep.domain.images import Build, BuildState, Image, ImageState, Version, VersionState
+from emberkeep.domain.records import Change, Record, Stored, Token
+from emberkeep.store.rows import (
+    TABLES,
+    build_of,
+    image_of,
+    row_of,
+    same,
+    token_of,
+    token_row,
+    version_of,
+)
+from emberkeep.store.schema import builds, image_tokens, image_versions, images
+from emberkeep.store.transactions import Database, Step
+
+_UNDER_WAY: Final = builds.c.state.in_([BuildState.PENDING.value, BuildState.IN_PROGRESS.value])
+_OLDEST_FIRST: Final = (builds.c.created_at, builds.c.id)
+
+
+class Images:
+    """`domain.ports.ImageRecords` over a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def commit(self, change: Change) -> None:
+        """Carry out `change` wholly or not at all; `Conflict` if a row is of another revision."""
+        steps = [*map(_added, change.add), *map(_saved, change.save), *map(_removed, change.remove)]
+        for gone in (one for one in change.remove if isinstance(one, Image)):
+            of_it = image_tokens.c.image_id == gone.id
+            steps.append(Step(delete(image_tokens).where(of_it)))
+        if change.token is not None:
+            steps.append(Step(insert(image_tokens).values(token_row(change.token))))
+        try:
+            done = await self._database.transact(steps, change.events)
+        except IntegrityError as taken:
+            raise Conflict("it is there already", hint="look again, and choose another") from taken
+        if not done:
+            raise Conflict("it was changed meanwhile", hint="look how it is now, and try again")
+
+    async def image(self, account: str, name: str) -> Image | None:
+        """Return the image that an account calls by `name`, if it has one."""
+        mine = and_(images.c.account == account, images.c.name == name)
+        for row in (await self._database.read(select(images).where(mine))).mappings():
+            return image_of(row)
+        return None
+
+    async def by_id(self, image_id: str) -> Image | None:
+        """Return an image by its id, if there is one."""
+        statement = select(images).where(images.c.id == image_id)
+        for row in (await self._database.read(statement)).mappings():
+            return image_of(row)
+        return None
+
+    async def images(self, account: str, *, after: str = "", limit: int) -> list[Image]:
+        """Return the first `limit` images of an account whose names come behind `after`."""
+        mine = and_(images.c.account == account, images.c.name > after)
+        statement = select(images).where(mine).order_by(images.c.name).limit(limit)
+        return [image_of(row) for row in (await self._database.read(statement)).mappings()]
+
+    async def version(self, image_id: str, number: int) -> Version | None:
+        """Return one version, if there is one."""
+        columns = image_versions.c
+        found = await self._versions(
+            and_(columns.image_id == image_id, columns.number == number), limit=1
+        )
+        return found[0] if found else None
+
+    async def versions(
+        self, image_id: str, *, before: int | None = None, limit: int
+    ) -> list[Version]:
+        """Return the newest `limit` versions of an image with numbers below `before`."""
+        condition = image_versions.c.image_id == image_id
+        if before is not None:
+            condition = and_(condition, image_versions.c.number < before)
+        return await self._versions(condition, limit=limit)
+
+    async def build(self, build_id: str) -> Stored | None:
+        """Return one build with its image and version, if there is one."""
+        found = await self._stored(builds.c.id == build_id)
+        return found[0] if found else None
+
+    async def builds(self, image_id: str, number: int) -> list[Build]:
+        """Return the builds of a version, oldest first."""
+        condition = and_(builds.c.image_id == image_id, builds.c.version == number)
+        statement = select(builds).where(condition).order_by(*_OLDEST_FIRST)
+        return [build_of(row) for row in (await self._database.read(statement)).mappings()]
+
+    async def under_way(self, account: str | None = None) -> list[Stored]:
+        """Return the builds that are not at their end, of one account or of all, oldest first."""
+        condition: ColumnElement[bool] = _UNDER_WAY
+        if account is not None:
+            condition = and_(condition, images.c.account == account)
+        return await self._stored(condition)
+
+    async def deleting(self) -> list[Image]:
+        """Return the images that are to go, or that have a version that is to go."""
+        leaving = select(image_versions.c.image_id).where(
+            image_versions.c.state == VersionState.DELETING.value
+        )
+        condition = (images.c.state == ImageState.DELETING.value) | images.c.id.in_(leaving)
+        statement = select(images).where(condition).order_by(images.c.updated_at)
+        return [image_of(row) for row in (await self._database.read(statement)).mappings()]
+
+    async def every_version(self) -> list[Version]:
+        """Return all versions of all images: what must be kept is known by them."""
+        return await self._versions(image_versions.c.number > 0, limit=None)
+
+    async def every_image(self) -> list[Image]:
+        """Return all images of all accounts."""
+        found = await self._database.read(select(images).order_by(images.c.created_at))
+        return [image_of(row) for row in found.mappings()]
+
+    async def count(self, account: str) -> int:
+        """Return how many images an account has."""
+        counted = select(func.count()).select_from(images).where(images.c.account == account)
+        return int((await self._database.read(counted)).scalar_one())
+
+    async def token(self, account: str, operation: str, token: str) -> Token | None:
+        """Return what a client's token was used for, if it was."""
+        columns = image_tokens.c
+        condition = and_(
+            columns.account == account, columns.operation == operation, columns.token == token
+        )
+        statement = select(image_tokens).where(condition)
+        for row in (await self._database.read(statement)).mappings():
+            return token_of(row)
+        return None
+
+    async def forget_tokens(self, before: float) -> int:
+        """Drop the tokens used before that time; return how many. Idempotent."""
+        return await self._database.write(delete(image_tokens).where(image_tokens.c.at < before))
+
+    async def _versions(
+        self, condition: ColumnElement[bool], *, limit: int | None
+    ) -> list[Version]:
+        newest_first = image_versions.c.number.desc()
+        statement = select(image_versions).where(condition).order_by(newest_first).limit(limit)
+        return [version_of(row) for row in (await self._database.read(statement)).mappings()]
+
+    async def _stored(self, condition: ColumnElement[bool]) -> list[Stored]:
+        """Read whole builds with one statement, so that the three rows are of one moment."""
+        together = builds.join(images, images.c.id == builds.c.image_id).join(
+            image_versions,
+            and_(
+                image_versions.c.image_id == builds.c.image_id,
+                image_versions.c.number == builds.c.version,
+            ),
+        )
+        statement = (
+            select(builds, images, image_versions)
+            .select_from(together)
+            .where(condition)
+            .order_by(*_OLDEST_FIRST)
+        )
+        rows = await self._database.read(statement)
+        return [_whole(tuple(row)) for row in rows]
+
+
+def _whole(values: tuple[Any, ...]) -> Stored:
+    """Cut the columns of a joined row into those of the three tables."""
+    rest = list(values)
+    parts = []
+    for table in (builds, images, image_versions):
+        names = [column.name for column in table.columns]
+        parts.append(dict(zip(names, rest[: len(names)], strict=True)))
+        rest = rest[len(names) :]
+    return Stored(build=build_of(parts[0]), image=image_of(parts[1]), version=version_of(parts[2]))
+
+
+def _added(record: Record) -> Step:
+    return Step(insert(TABLES[type(record)]).values(row_of(record)), rows=1)
+
+
+def _saved(record: Record) -> Step:
+    table = TABLES[type(record)]
+    guard = and_(same(record), table.c.revision == record.revision - 1)
+    return Step(update(table).where(guard).values(row_of(record)), rows=1)
+
+
+def _removed(record: Record) -> Step:
+    table = TABLES[type(record)]
+    guard = and_(same(record), table.c.revision == record.revision)
+    return Step(delete(table).where(guard), rows=1)
