@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Self
 
 from emberkeep.domain.egress import INTERNET, EgressPolicy
 from emberkeep.domain.endpoints import Endpoint
 from emberkeep.domain.errors import Invalid, WrongState
+from emberkeep.domain.limits import ACCOUNT
+from emberkeep.domain.terms import Terms
 from emberkeep.domain.units import Size
 
 
@@ -67,6 +69,11 @@ class MicroVM:
     delta: str | None = None  # its own last sealed delta snapshot: a folder's name
     since: float | None = None  # when it came into its state, as the registry has noted
     endpoint: Endpoint | None = None  # None: of a server before there were any
+    image_key: str = ""  # of its `Source`: the folder below images/ that holds `snapshot`
+    image_version: int | None = None  # None: a base image
+    account: str = ACCOUNT  # whose it is
+    terms: Terms = field(default_factory=Terms)
+    hook_payload: str | None = field(default=None, repr=False)  # gone once /run has had it
 
     def to(self, state: State, *, reason: str = "") -> Self:
         """Return this microVM in `state`, or raise `WrongState` where no arrow leads."""

@@ -12,6 +12,7 @@ from emberkeep.domain.endpoints import Endpoint
 from emberkeep.domain.errors import Conflict
 from emberkeep.domain.events import Event
 from emberkeep.domain.microvms import MicroVM, ProcessIdentity, State
+from emberkeep.domain.terms import Terms
 from emberkeep.domain.units import Memory, Size
 from emberkeep.store.refs import is_beginning, meant, missing
 from emberkeep.store.schema import microvms
@@ -122,6 +123,11 @@ def _row(vm: MicroVM) -> Mapping[str, object]:
         "execution_role": vm.execution_role,
         "since": vm.since,
         "endpoint": msgspec.json.encode(vm.endpoint).decode() if vm.endpoint else None,
+        "terms": msgspec.json.encode(vm.terms).decode(),
+        "hook_payload": vm.hook_payload,
+        "image_key": vm.image_key,
+        "image_version": vm.image_version,
+        "account": vm.account,
     }
 
 
@@ -151,6 +157,11 @@ def _microvm(row: RowMapping) -> MicroVM:
         execution_role=row["execution_role"],
         since=row["since"],
         endpoint=_endpoint(row["endpoint"]),
+        terms=msgspec.json.decode(row["terms"], type=Terms) if row["terms"] else Terms(),
+        hook_payload=row["hook_payload"],
+        image_key=row["image_key"],
+        image_version=row["image_version"],
+        account=row["account"],
     )
 
 

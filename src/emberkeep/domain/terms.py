@@ -1,0 +1,22 @@
+"""What a launch lays down for the whole life of a microVM (spec §2.3, §6)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emberkeep.domain.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What somebody agreed to when a microVM was launched; connectors are ARNs (spec §8)."""
+
+    promised: bool = False  # it was answered PENDING: a crash does not take that back
+    maximum_s: float | None = None  # running and suspended, from its acceptance on; None: no end
+    ingress: tuple[str, ...] = ()
+    egress: tuple[str, ...] = ()
+    logging: Mapping[str, Any] | None = None  # as AWS has it (spec §10.1)
+
+    def __post_init__(self) -> None:
+        if self.maximum_s is not None and self.maximum_s <= 0:
+            raise Invalid("a maximum duration of nothing", hint="choose 1 second or more")
