@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.endpoints import Ingress
+from emberkeep.domain.images import Source
+from emberkeep.domain.limits import ACCOUNT
+from emberkeep.domain.terms import Terms
 from emberkeep.domain.units import Size
 
 
@@ -18,6 +21,10 @@ class LaunchRequest:
     egress: EgressPolicy | None = None
     execution_role: str | None = None
     ingress: Ingress = field(default_factory=Ingress)
+    account: str = ACCOUNT  # whose it will be
+    source: Source | None = None  # what `image` means, where that is known already
+    hook_payload: str | None = field(default=None, repr=False)  # for the run hook, as it stands
+    terms: Terms = field(default_factory=Terms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,12 +46,15 @@ class Place:
 
 async def launch(ground: Ground, place: Place, request: LaunchRequest, spans: Spans) -> MicroVM:
     """Return the new microVM, RUNNING; one that does not come up is TERMINATED with the reason."""
-    try:
-        vm = await _recorded(ground, place, request, spans)
-    except BaseException:
-        if place.standby is not None:
-            await aio.finish(discarded(ground, place.standby), within=_CLEANUP_S)
-        raise
+    vm = await recorded(
+        ground, request, spans,
+        microvm_id=place.microvm_id, full=place.full, ready=place.standby,
+    )  # fmt: skip
+    return await brought_up(ground, vm, place, spans)
+
+
+async def brought_up(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> MicroVM:
+    """Take a PENDING row to RUNNING; what does not come up is TERMINATED with the reason."""
     try:
         return await _started(ground, vm, place, spans)
     except BaseException as error:
@@ -60,20 +63,50 @@ async def launch(ground: Ground, place: Place, request: LaunchRequest, spans: Sp
         raise
 
 
-async def _recorded(ground: Ground, place: Place, request: LaunchRequest, spans: Spans) -> MicroVM:
-    ready = place.standby
+async def recorded(
+    ground: Ground,
+    request: LaunchRequest,
+    spans: Spans,
+    *,
+    microvm_id: str,
+    full: Snapshot | None,
+    ready: Standby | None = None,
+) -> MicroVM:
+    """Write the row of a new microVM; without `full`, its snapshot is chosen when it comes up.
+
+    A VMM that was `ready` is discarded if that fails.
+    """
+    try:
+        return await _row(ground, request, spans, microvm_id=microvm_id, full=full, ready=ready)
+    except BaseException:
+        if ready is not None:
+            await aio.finish(discarded(ground, ready), within=_CLEANUP_S)
+        raise
+
+
+async def _row(
+    ground: Ground,
+    request: LaunchRequest,
+    spans: Spans,
+    *,
+    microvm_id: str,
+    full: Snapshot | None,
+    ready: Standby | None,
+) -> MicroVM:
     with spans.span("record"), ready.held if ready else ExitStack() as held:
         vm = MicroVM(
-            id=place.microvm_id,
-            name=request.name or place.microvm_id[: len("microvm-") + 8],
+            id=microvm_id,
+            name=request.name or microvm_id[: len("microvm-") + 8],
             image=request.image,
-            size=place.full.shape.size,
-            snapshot=place.full.path.name,
+            size=full.shape.size if full else size_of(ground, request),
+            snapshot=full.path.name if full else "",
             created_at=ground.clock.wall_ns() / 1e9,
             uid=ready.uid if ready else held.enter_context(ground.uids.one()),
             egress=request.egress or ground.slots.default,
             execution_role=request.execution_role,
-            endpoint=ground.registry.endpoint(place.microvm_id, request.ingress),
+            endpoint=ground.registry.endpoint(microvm_id, request.ingress),
+            terms=request.terms,
+            hook_payload=request.hook_payload,
         )
         await ground.registry.add(vm)
         return vm
@@ -83,7 +116,12 @@ async def _started(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> M
     live = await _restored(ground, vm, place, spans)
     agent = await repaired(ground, live, fresh(vm.id, vm.name), spans)
     with spans.span("commit"):
-        up = replace(vm.to(State.RUNNING), process=live.machine.identity)
+        up = replace(
+            vm.to(State.RUNNING),
+            process=live.machine.identity,
+            snapshot=place.full.path.name,
+            hook_payload=None,
+        )
         await ground.registry.save(up)
     with spans.span("thaw"):
         await let_go(agent, ground.clock, await ground.metadata.of(up))
