@@ -1,0 +1,158 @@
+"""Log streams as files: lines of JSON, bounded each and together, removed when they are old.
+
+ROOT/HASH/name.json   which stream it is
+ROOT/HASH/log         its lines; when it is full it becomes `older`
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from emberkeep.base.files import remove_tree
+from emberkeep.domain.logs import LogLine, LogName
+
+_LOG, _OLDER, _NAME = "log", "older", "name.json"
+_DAY_S: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Section `[logs]`: what is kept of the output of workloads."""
+
+    enabled: bool = True
+    stream_bytes: Annotated[int, Meta(ge=65536)] = 8 << 20  # of one stream
+    total_bytes: Annotated[int, Meta(ge=1 << 20)] = 1 << 30  # of all; the oldest streams go
+    retention_days: Annotated[float, Meta(gt=0)] = 14  # after the last line
+
+
+class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A line as it stands in a file."""
+
+    n: int
+    at: float
+    vm: str
+    end: int  # the place in the microVM's output behind this line
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A line to be written, and the place in the microVM's output behind it."""
+
+    text: str
+    end: int
+
+
+class LogFiles:
+    """The log streams below one folder. Calls touch the disk for a moment."""
+
+    def __init__(self, root: Path, settings: LogSettings) -> None:
+        self._root = root
+        self._settings = settings
+        self._next: dict[LogName, int] = {}
+
+    def append(self, name: LogName, microvm_id: str, lines: Sequence[Written], at: float) -> None:
+        """Append `lines`; what does not fit drives out the oldest of the stream."""
+        folder = self._folder(name)
+        if name not in self._next:
+            self._begin(folder, name)
+        first = self._next[name]
+        text = b"".join(
+            msgspec.json.encode(
+                _Kept(n=first + number, at=at, vm=microvm_id, end=line.end, text=line.text)
+            )
+            + b"\n"
+            for number, line in enumerate(lines)
+        )
+        self._write(folder, text)
+        self._next[name] = first + len(lines)
+
+    def read(self, name: LogName, *, after: int | None, limit: int) -> list[LogLine]:
+        """Return the first lines behind place `after`, or the last there are."""
+        found = [
+            LogLine(seq=one.n, at=one.at, microvm_id=one.vm, text=one.text)
+            for one in self._lines(name)
+            if after is None or one.n > after
+        ]
+        return found[-limit:] if after is None else found[:limit]
+
+    def place(self, name: LogName, microvm_id: str) -> int:
+        """Return the place in the microVM's output up to which it is written down; 0 if none is."""
+        return max((one.end for one in self._lines(name) if one.vm == microvm_id), default=0)
+
+    def names(self) -> list[LogName]:
+        """Return the streams there are, by group and name."""
+        return sorted(name for _, name, _ in self._streams())
+
+    def prune(self) -> None:
+        """Remove streams that are too old, then the oldest until all are within the bound."""
+        now, total = time.time(), 0
+        newest_first = sorted(self._streams(), key=lambda one: -one[2])
+        for folder, name, changed in newest_first:
+            total += sum(_size(folder / file) for file in (_LOG, _OLDER))
+            old = now - changed > self._settings.retention_days * _DAY_S
+            if old or total > self._settings.total_bytes:
+                self._next.pop(name, None)
+                remove_tree(folder)
+
+    def _write(self, folder: Path, text: bytes) -> None:
+        half = self._settings.stream_bytes // 2
+        if _size(folder / _LOG) + len(text) > half:
+            with suppress(FileNotFoundError):
+                (folder / _LOG).rename(folder / _OLDER)
+        with (folder / _LOG).open("ab", buffering=0) as file:
+            file.write(text)
+
+    def _begin(self, folder: Path, name: LogName) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (folder / _NAME).exists():
+            unfinished = folder / f"{_NAME}.new"
+            unfinished.write_bytes(msgspec.json.encode([name.group, name.stream]))
+            unfinished.rename(folder / _NAME)
+        log = folder / _LOG
+        if log.exists() and not log.read_bytes().endswith(b"\n"):  # of a server that was killed
+            self._write(folder, b"\n")
+        self._next[name] = max((one.n for one in self._lines(name)), default=0) + 1
+
+    def _lines(self, name: LogName) -> Iterator[_Kept]:
+        folder = self._folder(name)
+        for file in (_OLDER, _LOG):
+            with suppress(FileNotFoundError):
+                yield from _parsed((folder / file).read_bytes().splitlines())
+
+    def _streams(self) -> Iterator[tuple[Path, LogName, float]]:
+        """Yield folder, name and time of the last change of each stream."""
+        for folder in self._root.glob("*"):
+            with suppress(OSError, msgspec.MsgspecError):
+                group, stream = msgspec.json.decode(
+                    (folder / _NAME).read_bytes(), type=tuple[str, str]
+                )
+                log = folder / _LOG
+                changed = (log if log.exists() else folder).stat().st_mtime
+                yield folder, LogName(group, stream), changed
+
+    def _folder(self, name: LogName) -> Path:
+        text = f"{name.group}\0{name.stream}".encode()
+        return self._root / hashlib.sha256(text).hexdigest()[:32]
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[_Kept]:
+    decoder = msgspec.json.Decoder(_Kept)
+    for line in lines:
+        with suppress(msgspec.MsgspecError):  # the last one of a server that was killed
+            yield decoder.decode(line)
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116  of a name that may be gone
+    except OSError:
+        return 0

@@ -1,0 +1,136 @@
+"""Writes down what workloads print, and tells it to whoever follows."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from emberkeep.base.clock import Clock
+from emberkeep.blobs.logs import LogFiles, Written
+from emberkeep.domain.errors import EmberkeepError
+from emberkeep.domain.logs import LogLine, LogName
+from emberkeep.guestlink.agent import Agent
+from emberkeep.node.running import Live
+
+LONGEST: Final = 16 * 1024  # bytes of a line; a longer one is cut into several
+_LATER_S: Final = 1.0  # behind a launch or resume: first comes what somebody waits for
+_QUIET_S: Final = 1.0  # the begin of a line is shown after so long
+_AGAIN_S: Final = 0.5
+_RATE: Final = 1 << 20  # bytes per second of one microVM; a flood waits, or is lost, in there
+_AT_ONCE: Final = 500
+_log = structlog.get_logger()
+
+
+class Lines:
+    """Cuts output into lines."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place  # of the next byte expected
+        self._rest = bytearray()
+
+    def feed(self, place: int, data: bytes) -> list[Written]:
+        """Return the lines that `data` completes; a gap before it is one that says so."""
+        found = []
+        if place > self.place:
+            found = [*self.flush(), Written(text=_lost(place - self.place), end=place)]
+        self.place = place + len(data)
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        end = self.place - len(self._rest)
+        found += [_line(piece, end) for line in whole for piece in _pieces(line)]
+        if len(self._rest) >= LONGEST:
+            found += self.flush()
+        return found
+
+    def flush(self) -> list[Written]:
+        """Return what is there of an unfinished line."""
+        rest, self._rest = self._rest, bytearray()
+        return [_line(piece, self.place) for piece in _pieces(rest)] if rest else []
+
+
+class Logs:
+    """The logs of the microVMs of this node."""
+
+    def __init__(self, files: LogFiles, clock: Clock) -> None:
+        self._files = files
+        self._clock = clock
+        self._news = asyncio.Event()
+        self._over = False
+
+    async def keep(self, live: Live, name: LogName) -> None:
+        """Write down what a microVM prints, for as long as its VMM runs."""
+        await asyncio.sleep(_LATER_S)
+        lines = Lines(self._files.place(name, live.microvm_id))
+        while not live.leaving:
+            with suppress(EmberkeepError):  # the session has ended; the next goes on from here
+                await self._collect(await live.link.ready(deadline_s=_DAY_S), name, lines, live)
+            await asyncio.sleep(_AGAIN_S)
+
+    def read(self, name: LogName, *, after: int | None, limit: int) -> list[LogLine]:
+        """Return the first lines behind place `after`, or the last there are."""
+        return self._files.read(name, after=after, limit=limit)
+
+    async def follow(self, name: LogName, *, after: int | None) -> AsyncGenerator[LogLine]:
+        """Yield the lines behind place `after`, or the next ones, as they come, until `end`."""
+        if after is None:
+            last = self._files.read(name, after=None, limit=1)
+            after = last[0].seq if last else 0
+        while not self._over:
+            news = self._news
+            found = self._files.read(name, after=after, limit=_AT_ONCE)
+            for line in found:
+                yield line
+                after = line.seq
+            if not found:
+                await news.wait()
+
+    def end(self) -> None:
+        """Let every `follow` come to its end."""
+        self._over = True
+        self._wake()
+
+    async def _collect(self, agent: Agent, name: LogName, lines: Lines, live: Live) -> None:
+        output = agent.output(after=lines.place)
+        loop = asyncio.get_running_loop()
+        pause: asyncio.TimerHandle | None = None
+        try:
+            async for place, data in output:
+                self._write(name, live, lines.feed(place, data))
+                if pause:
+                    pause.cancel()
+                pause = loop.call_later(_QUIET_S, lambda: self._write(name, live, lines.flush()))
+                await asyncio.sleep(len(data) / _RATE)
+        finally:
+            if pause:
+                pause.cancel()
+            self._write(name, live, lines.flush())
+            await output.aclose()
+
+    def _write(self, name: LogName, live: Live, lines: list[Written]) -> None:
+        if not lines:
+            return
+        try:
+            self._files.append(name, live.microvm_id, lines, self._clock.wall_ns() / 1e9)
+        except OSError as error:  # a full disk costs lines
+            _log.warning("log.not_written", stream=name.stream, why=str(error))
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+_DAY_S: Final = 86_400.0
+
+
+def _line(data: bytes | bytearray, end: int) -> Written:
+    return Written(text=data.removesuffix(b"\r").decode(errors="replace"), end=end)
+
+
+def _pieces(line: bytes | bytearray) -> list[bytes]:
+    return [bytes(line[at : at + LONGEST]) for at in range(0, len(line) or 1, LONGEST)]
+
+
+def _lost(count: int) -> str:
+    return f"[emberkeep: {count} bytes were written faster than they could be read, and are lost]"
