@@ -16,6 +16,11 @@ import uvicorn
 
 from emberkeep.api import SERVER_OPTIONS, build_app
 from emberkeep.artifacts.artifacts import Artifacts
+from emberkeep.aws.app import AwsFace
+from emberkeep.aws.auth import authenticate
+from emberkeep.aws.call import Context
+from emberkeep.aws.operations import HANDLERS
+from emberkeep.aws.paging import Pages
 from emberkeep.base import aio, proc
 from emberkeep.base.clock import HostClock
 from emberkeep.console import Console, Sessions
@@ -28,6 +33,7 @@ from emberkeep.proxy.proxy import Proxy, ProxyParts
 from emberkeep.serve import credentials, privileges
 from emberkeep.serve.config import Settings, homes
 from emberkeep.serve.confine import confined
+from emberkeep.serve.faces import Faces
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
 from emberkeep.store.database import opened
 from emberkeep.vmm.bounds import whole_disk
@@ -79,7 +85,17 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             endpoints=endpoints.desk if endpoints else None,
             shutdown=end,
         )
-        app = Console(api, sessions, endpoint=settings.url)
+        aws = AwsFace(
+            Context(
+                node=node,
+                clock=HostClock(),
+                pages=Pages.kept(settings.data),
+                endpoints=endpoints.desk if endpoints else None,
+            ),
+            HANDLERS,
+            authenticate,
+        )
+        app = Faces(aws, Console(api, sessions, endpoint=settings.url))
         server = _Server(uvicorn.Config(app, **SERVER_OPTIONS), ready, node.end_follows)
         await server.serve(sockets=[listener])
         if endpoints is not None:

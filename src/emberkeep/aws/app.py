@@ -1,0 +1,144 @@
+"""The application: everything that happens to a request, in this order."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from emberkeep.aws import answers
+from emberkeep.aws.auth import Authenticate
+from emberkeep.aws.call import Call, Context
+from emberkeep.aws.errors import AwsError, translated
+from emberkeep.aws.models import CORE, MICROVMS, Model, load
+from emberkeep.aws.plans import Plan, plans
+from emberkeep.aws.received import Received
+from emberkeep.aws.routes import Labels, Routes
+from emberkeep.domain.errors import EmberkeepError
+
+LARGEST: Final = 6 << 20  # bytes of a body; the largest that a model allows is half of it
+_BODY_WITHIN_S: Final = 30.0
+
+Handler = Callable[[Call], Awaitable[dict[str, Any]]]
+log = structlog.get_logger(__name__)
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A request that is known to mean an operation."""
+
+    plan: Plan
+    labels: Labels
+
+
+class AwsFace:
+    """Answers for both services; what is no operation of theirs is an `UnknownOperation`."""
+
+    def __init__(
+        self, context: Context, handlers: Mapping[str, Handler], authenticate: Authenticate
+    ) -> None:
+        self._context = context
+        self._handlers = handlers
+        self._authenticate = authenticate
+        self._plans = plans()
+        self._routes = Routes(plan.operation for plan in self._plans.values())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = str(uuid.uuid4())
+        model = load(CORE if scope["path"].startswith("/2026-") else MICROVMS)
+        try:
+            status, headers, body = await self._answer(scope, receive, request_id)
+        except AwsError as error:
+            status, headers, body = answers.failure(error, model, request_id)
+        except ClientGone:
+            return
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, request_id: str
+    ) -> tuple[int, answers.Headers, bytes]:
+        asked = self._identified(scope)
+        request = await _received(scope, receive, request_id)
+        identity = await self._authenticate(request)
+        call = Call(
+            operation=asked.plan.operation.name,
+            input=asked.plan.read(asked.labels, request.query, request.body),
+            account=identity.account,
+            key_id=identity.key_id,
+            region=identity.region,
+            request_id=request_id,
+            context=self._context,
+        )
+        body = asked.plan.written(await self._dispatched(call, asked.plan))
+        return asked.plan.operation.status, answers.headers(request_id, body), body
+
+    def _identified(self, scope: Scope) -> _Asked:
+        path = scope["raw_path"].decode("latin-1")
+        operation, labels = self._routes.find(scope["method"], path)
+        if operation.name not in self._handlers:
+            raise AwsError("UnknownOperationException", f"{operation.name} is not offered here")
+        return _Asked(plan=self._plans[operation.name], labels=labels)
+
+    async def _dispatched(self, call: Call, plan: Plan) -> dict[str, Any]:
+        try:
+            return await self._handlers[call.operation](call)
+        except EmberkeepError as error:
+            raise translated(error, plan.model.name, plan.operation.errors) from error
+        except AwsError:
+            raise
+        except Exception as error:
+            log.exception("aws.failed", operation=call.operation, request=call.request_id)
+            raise _bug(plan.model) from error
+
+
+def _bug(model: Model) -> AwsError:
+    name = "ServiceException" if model.name == CORE else "InternalServerException"
+    return AwsError(name, "the server made a mistake: see its log", retry_after=1)
+
+
+async def _received(scope: Scope, receive: Receive, request_id: str) -> Received:
+    headers = tuple((key.decode("latin-1"), one.decode("latin-1")) for key, one in scope["headers"])
+    said = next((one for key, one in headers if key == "content-length"), "")
+    if said.isdecimal() and int(said) > LARGEST:
+        raise _too_large()
+    try:
+        async with asyncio.timeout(_BODY_WITHIN_S):
+            body = await _body(receive)
+    except TimeoutError:
+        raise AwsError("RequestTimeoutException", "the request did not come to its end") from None
+    return Received(
+        method=scope["method"],
+        path=scope["raw_path"].decode("latin-1"),
+        query=scope["query_string"].decode("latin-1"),
+        headers=headers,
+        body=body,
+        client=scope["client"][0] if scope.get("client") else "",
+        request_id=request_id,
+    )
+
+
+async def _body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if len(body) > LARGEST:
+            raise _too_large()
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _too_large() -> AwsError:
+    return AwsError(
+        "RequestEntityTooLargeException", f"a request must be smaller than {LARGEST} bytes"
+    )

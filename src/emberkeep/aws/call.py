@@ -1,0 +1,67 @@
+"""One call of an operation, as its handler gets it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from emberkeep.aws.paging import Pages
+from emberkeep.base.clock import Clock
+from emberkeep.domain.ports import Endpoints, NodePort
+
+T = TypeVar("T")
+
+PAGE: Final = 50  # items, where the request does not say
+_NS: Final = 1e9
+_HOW_FAR: Final = frozenset({"nextToken", "maxResults", "Marker", "MaxItems"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What the handlers work with."""
+
+    node: NodePort
+    clock: Clock
+    pages: Pages
+    endpoints: Endpoints | None = None  # None: they are switched off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """An operation with its input: parsed, valid, and from somebody known."""
+
+    operation: str
+    input: dict[str, Any] = field(repr=False)  # by the names of the model; absent is not there
+    account: str
+    key_id: str
+    region: str
+    request_id: str
+    context: Context = field(repr=False)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.context.clock.wall_ns() / _NS
+
+    def position(self) -> Any:  # noqa: ANN401  whatever the handler gave to `token`
+        """Return where an earlier page ended, or None for the first one."""
+        token = self.input.get("nextToken") or self.input.get("Marker")
+        return self.context.pages.position(self._question(), token) if token else None
+
+    def token(self, position: object) -> str:
+        """Return the token of the next page; `position` is what JSON can say."""
+        return self.context.pages.token(self._question(), position)
+
+    def most(self, default: int = PAGE) -> int:
+        """Return how many items one page may have."""
+        return self.input.get("maxResults") or self.input.get("MaxItems") or default
+
+    def page(self, items: Sequence[T], key: Callable[[T], Any]) -> tuple[list[T], str | None]:
+        """Cut a page out of `items`, which are in falling order of `key`; return it and a token."""
+        position, most = self.position(), self.most()
+        rest = [one for one in items if position is None or key(one) < position]
+        page = rest[:most]
+        return page, self.token(key(page[-1])) if len(rest) > most else None
+
+    def _question(self) -> dict[str, Any]:
+        asked = {key: one for key, one in self.input.items() if key not in _HOW_FAR}
+        return {"operation": self.operation, "account": self.account, "asked": asked}
