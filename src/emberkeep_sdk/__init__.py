@@ -8,10 +8,12 @@ from emberkeep_sdk._access import Access, find_access
 from emberkeep_sdk._async.client import AsyncEmberkeep
 from emberkeep_sdk._async.execs import AsyncExec
 from emberkeep_sdk._async.files import AsyncFiles
+from emberkeep_sdk._async.images import AsyncImages
 from emberkeep_sdk._async.microvm import AsyncMicroVM
 from emberkeep_sdk._async.ports import AsyncStream
 from emberkeep_sdk._errors import (
     AgentLost,
+    BuildFailed,
     CommandFailed,
     Conflict,
     ConnectionLost,
@@ -29,9 +31,11 @@ from emberkeep_sdk._errors import (
     Unreachable,
     WrongState,
 )
+from emberkeep_sdk._images import Build, Hooks, Image, ImageVersion
 from emberkeep_sdk._sync.client import Emberkeep
 from emberkeep_sdk._sync.execs import Exec
 from emberkeep_sdk._sync.files import Files
+from emberkeep_sdk._sync.images import Images
 from emberkeep_sdk._sync.microvm import MicroVM
 from emberkeep_sdk._sync.ports import Stream
 from emberkeep_sdk._values import (
@@ -39,7 +43,6 @@ from emberkeep_sdk._values import (
     ExecResult,
     Exit,
     Happening,
-    Image,
     Ingress,
     MicroVMFacts,
     Process,
@@ -53,8 +56,11 @@ __all__ = [
     "AsyncEmberkeep",
     "AsyncExec",
     "AsyncFiles",
+    "AsyncImages",
     "AsyncMicroVM",
     "AsyncStream",
+    "Build",
+    "BuildFailed",
     "CommandFailed",
     "Conflict",
     "ConnectionLost",
@@ -69,7 +75,10 @@ __all__ = [
     "Files",
     "GuestError",
     "Happening",
+    "Hooks",
     "Image",
+    "ImageVersion",
+    "Images",
     "Ingress",
     "Invalid",
     "MicroVM",

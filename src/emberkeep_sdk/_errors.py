@@ -16,6 +16,7 @@ EmberkeepError
 │   └── Mismatch        a snapshot of another shape than the host would restore it in
 ├── GuestError          the guest answered wrongly, late, or not at all
 │   └── AgentLost       the channel to the agent is gone
+├── BuildFailed         an image version could not be made
 └── CommandFailed       exec(..., check=True) and the command did not end with status 0
 """
 
@@ -103,6 +104,15 @@ class CommandFailed(EmberkeepError):
         self.result = result
 
 
+class BuildFailed(EmberkeepError):
+    """An image version could not be made; `build` says why, `log` is the end of its log."""
+
+    def __init__(self, message: str, *, build: Any, log: str, hint: str = "") -> None:  # noqa: ANN401  a Build, below us
+        super().__init__(message, hint=hint)
+        self.build = build
+        self.log = log
+
+
 def from_payload(payload: object, *, status: int | None = None) -> EmberkeepError:
     """Make the error that the server's `{"code", "message", "hint"}` names."""
     fields: Mapping[str, object] = payload if isinstance(payload, Mapping) else {}
@@ -118,7 +128,9 @@ def _below(kind: type[EmberkeepError]) -> Iterator[type[EmberkeepError]]:
 
 
 _KINDS: Final = {
-    kind.__name__: kind for kind in _below(EmberkeepError) if kind is not CommandFailed
+    kind.__name__: kind
+    for kind in _below(EmberkeepError)
+    if kind not in {CommandFailed, BuildFailed}
 }
 _BY_STATUS: Final[Mapping[int, type[EmberkeepError]]] = {
     400: Invalid,

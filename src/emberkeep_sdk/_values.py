@@ -179,14 +179,6 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that can be launched, and the sizes it has a snapshot for."""
-
-    name: str
-    digest: str = ""
-    snapshots: Any = None
-
-
 def egress_policy(wanted: str | Sequence[str] | None) -> str | dict[str, list[str]] | None:
     """Read "internet", "none", or destinations; the server checks them."""
     if wanted is None or (isinstance(wanted, str) and wanted in {"internet", "none"}):

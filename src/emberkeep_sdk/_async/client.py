@@ -8,9 +8,10 @@ import msgspec
 
 from emberkeep_sdk._access import find_access
 from emberkeep_sdk._async.http import AsyncHttp, as_type, path_of
+from emberkeep_sdk._async.images import AsyncImages
 from emberkeep_sdk._async.microvm import AsyncMicroVM
 from emberkeep_sdk._sse import Messages
-from emberkeep_sdk._values import Happening, Image, Ingress, MicroVMFacts, egress_policy, memory_mib
+from emberkeep_sdk._values import Happening, Ingress, MicroVMFacts, egress_policy, memory_mib
 
 
 class AsyncEmberkeep:
@@ -22,6 +23,7 @@ class AsyncEmberkeep:
 
     def __init__(self, endpoint: str | None = None, *, api_key: str | None = None) -> None:
         self._http = AsyncHttp(find_access(endpoint, api_key))
+        self.images = AsyncImages(self._http)
 
     @property
     def endpoint(self) -> str:
@@ -81,12 +83,6 @@ class AsyncEmberkeep:
     async def authority(self) -> str:
         """Return the certificate (PEM) that clients of endpoints must trust."""
         return await self._http.text(path_of("ca"))
-
-    async def images(self) -> list[Image]:
-        """Return the images that can be launched."""
-        answer = await self._http.call("GET", path_of("images"))
-        found = answer.get("images", []) if isinstance(answer, dict) else answer
-        return [as_type(one, Image) for one in as_type(found, list[Any])]
 
     async def events(
         self, *, microvm: str | None = None, after: int | None = None, limit: int = 100

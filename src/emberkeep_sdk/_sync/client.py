@@ -9,8 +9,9 @@ import msgspec
 from emberkeep_sdk._access import find_access
 from emberkeep_sdk._sse import Messages
 from emberkeep_sdk._sync.http import Http, as_type, path_of
+from emberkeep_sdk._sync.images import Images
 from emberkeep_sdk._sync.microvm import MicroVM
-from emberkeep_sdk._values import Happening, Image, Ingress, MicroVMFacts, egress_policy, memory_mib
+from emberkeep_sdk._values import Happening, Ingress, MicroVMFacts, egress_policy, memory_mib
 
 
 class Emberkeep:
@@ -22,6 +23,7 @@ class Emberkeep:
 
     def __init__(self, endpoint: str | None = None, *, api_key: str | None = None) -> None:
         self._http = Http(find_access(endpoint, api_key))
+        self.images = Images(self._http)
 
     @property
     def endpoint(self) -> str:
@@ -81,12 +83,6 @@ class Emberkeep:
     def authority(self) -> str:
         """Return the certificate (PEM) that clients of endpoints must trust."""
         return self._http.text(path_of("ca"))
-
-    def images(self) -> list[Image]:
-        """Return the images that can be launched."""
-        answer = self._http.call("GET", path_of("images"))
-        found = answer.get("images", []) if isinstance(answer, dict) else answer
-        return [as_type(one, Image) for one in as_type(found, list[Any])]
 
     def events(
         self, *, microvm: str | None = None, after: int | None = None, limit: int = 100
