@@ -1,5 +1,7 @@
 """The microVMs of this node in memory, written through to the store."""
 
+import asyncio
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +21,18 @@ class Registry:
         self._store = store
         self._journal = journal
         self._live: dict[str, MicroVM] = {}
+        self._told: list[Callable[[MicroVM], None]] = []
+        self._awaited: dict[str, asyncio.Event] = {}
+
+    def tell(self, listener: Callable[[MicroVM], None]) -> None:
+        """Have `listener` called with each microVM that has changed, once that is durable."""
+        self._told.append(listener)
+
+    async def until(self, microvm_id: str, states: Collection[State]) -> MicroVM:
+        """Wait until a microVM is in one of `states`, or has ended; raise `NotFound` for that."""
+        while (vm := self.get(microvm_id)).state not in states:
+            await self._awaited.setdefault(microvm_id, asyncio.Event()).wait()
+        return vm
 
     async def load(self) -> list[MicroVM]:
         """Read the live ones."""
@@ -33,6 +47,7 @@ class Registry:
         await self._store.add(vm, self._journal.of(None, vm))
         self._live[vm.id] = vm
         self._journal.written()
+        self._changed(vm)
 
     async def save(self, vm: MicroVM) -> MicroVM:
         """Replace what is known of `vm`; it must be one revision on."""
@@ -46,6 +61,7 @@ class Registry:
         else:
             self._live[vm.id] = vm
         self._journal.written()
+        self._changed(vm)
         return vm
 
     def get(self, microvm_id: str) -> MicroVM:
@@ -98,6 +114,13 @@ class Registry:
     def uids(self) -> frozenset[int]:
         """Return the host users of the live ones."""
         return frozenset(vm.uid for vm in self._live.values())
+
+    def _changed(self, vm: MicroVM) -> None:
+        awaited = self._awaited.pop(vm.id, None)
+        if awaited is not None:
+            awaited.set()
+        for listener in self._told:
+            listener(vm)
 
 
 def _unknown(ref: str) -> NotFound:
