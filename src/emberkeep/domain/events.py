@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from emberkeep.domain.limits import ACCOUNT
 from emberkeep.domain.microvms import MicroVM, State
 
 
@@ -44,8 +45,9 @@ class Event:
     kind: Kind
     microvm_id: str | None = None  # None: it is about an image
     name: str = ""  # of the microVM at that time
-    image: str
+    image: str  # a version of it as "NAME:3"
     reason: str = ""
+    account: str = ACCOUNT  # whose it is
 
 
 # what the way between two states means; for PENDING it depends on where it came from
@@ -75,6 +77,7 @@ def change(before: MicroVM | None, after: MicroVM, *, at: float) -> Event | None
         name=after.name,
         image=after.image,
         reason=after.state_reason,
+        account=after.account,
     )
 
 

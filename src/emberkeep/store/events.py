@@ -42,4 +42,5 @@ def _event(row: RowMapping) -> Event:
         name=row["name"],
         image=row["image"],
         reason=row["reason"],
+        account=row["account"],
     )

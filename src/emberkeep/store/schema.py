@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, text
+from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, text
 
 metadata: Final = MetaData()
 
@@ -35,7 +35,8 @@ microvms: Final = Table(
     Column("image_version", Integer),
     Column("account", String, nullable=False),
     Index(
-        "microvms_live_name", "name", unique=True, sqlite_where=text("state <> 'TERMINATED'")
+        "microvms_live_name", "account", "name", unique=True,
+        sqlite_where=text("state <> 'TERMINATED'"),
     ),  # a name is free again when its microVM has ended
 )
 
@@ -49,6 +50,7 @@ events: Final = Table(
     Column("name", String, nullable=False),
     Column("image", String, nullable=False),
     Column("reason", String, nullable=False),
+    Column("account", String, nullable=False),
     Index("events_of_microvm", "microvm_id", "seq"),
     sqlite_autoincrement=True,  # a place is not given again when the newest was removed
 )
@@ -145,4 +147,30 @@ image_tokens: Final = Table(
     Column("answer", String, nullable=False),
     Column("at", Float, nullable=False),
     Index("image_tokens_of_image", "image_id"),
+)
+
+usage: Final = Table(
+    "usage",
+    metadata,
+    Column("day", String, primary_key=True),  # "2026-11-22", in UTC
+    Column("account", String, primary_key=True),
+    Column("image", String, primary_key=True),
+    Column("vcpu_seconds", Float, nullable=False),
+    Column("memory_gb_seconds", Float, nullable=False),
+    Column("snapshot_read_gb", Float, nullable=False),
+    Column("snapshot_write_gb", Float, nullable=False),
+    Column("storage_gb_hours", Float, nullable=False),
+)
+
+access_keys: Final = Table(
+    "access_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("secret", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("admin", Boolean, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("note", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("used_at", Float),
 )

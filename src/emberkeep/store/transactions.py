@@ -104,7 +104,8 @@ class Database:
 def _append(connection: Connection, event: Event) -> None:
     """Write `event` behind the others; now and then drop the oldest."""
     values = {"at": event.at, "kind": event.kind.value, "microvm_id": event.microvm_id,
-              "name": event.name, "image": event.image, "reason": event.reason}  # fmt: skip
+              "name": event.name, "image": event.image, "reason": event.reason,
+              "account": event.account}  # fmt: skip
     done = connection.execute(insert(events).values(**values))
     if done.lastrowid % _TRIMMED_EVERY == 0:
         connection.execute(delete(events).where(events.c.seq <= done.lastrowid - KEPT))
