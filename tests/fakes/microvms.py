@@ -1,9 +1,11 @@
 """The stores' ports in memory; held to the same contracts as those over SQL."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from emberkeep.domain.events import Event
 from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.domain.usage import Usage, summed
 from emberkeep.store.microvms import name_taken, stale
 from emberkeep.store.refs import meant, missing
 
@@ -14,6 +16,7 @@ class FakeMicroVMs:
     def __init__(self) -> None:
         self._by_id: dict[str, MicroVM] = {}
         self.events = FakeEvents()
+        self.usage = FakeUsage()
 
     async def add(self, vm: MicroVM, event: Event | None = None) -> None:
         if vm.id in self._by_id:
@@ -23,7 +26,12 @@ class FakeMicroVMs:
         await self.events.note(event)
 
     async def save(
-        self, vm: MicroVM, *, expected_revision: int, event: Event | None = None
+        self,
+        vm: MicroVM,
+        *,
+        expected_revision: int,
+        event: Event | None = None,
+        used: Sequence[Usage] = (),
     ) -> None:
         stored = self._by_id.get(vm.id)
         if stored is None or stored.revision != expected_revision:
@@ -31,6 +39,7 @@ class FakeMicroVMs:
         self._must_be_free(vm)
         self._by_id[vm.id] = vm
         await self.events.note(event)
+        self.usage.add(used)
 
     async def get(self, id: str) -> MicroVM:  # noqa: A002  as the port
         if id not in self._by_id:
@@ -88,3 +97,17 @@ class FakeEvents:
 
     def _of(self, microvm_id: str | None) -> list[Event]:
         return [one for one in self.all if microvm_id in (None, one.microvm_id)]
+
+
+class FakeUsage:
+    """`domain.ports.UsageRecords` in a list."""
+
+    def __init__(self) -> None:
+        self._used: list[Usage] = []
+
+    def add(self, used: Iterable[Usage]) -> None:
+        self._used += used
+
+    async def between(self, first: str, last: str, *, account: str | None) -> list[Usage]:
+        wanted = [it for it in self._used if first <= it.day <= last]
+        return summed(it for it in wanted if account in {None, it.account})

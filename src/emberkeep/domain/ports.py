@@ -11,6 +11,7 @@ from emberkeep.domain.limits import LimitFacts
 from emberkeep.domain.microvms import MicroVM
 from emberkeep.domain.records import Change, Stored, Token
 from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest, PoolFacts
+from emberkeep.domain.usage import Usage
 
 
 class MicroVMs(Protocol):
@@ -23,11 +24,16 @@ class MicroVMs(Protocol):
         """
 
     async def save(
-        self, vm: MicroVM, *, expected_revision: int, event: Event | None = None
+        self,
+        vm: MicroVM,
+        *,
+        expected_revision: int,
+        event: Event | None = None,
+        used: Sequence[Usage] = (),
     ) -> None:
         """Replace what is stored, or raise `Conflict` if that is of another revision.
 
-        `event` is written with it, or neither.
+        `event` and what was `used` are written with it, or none of them.
         """
 
     async def get(self, id: str) -> MicroVM:  # noqa: A002  the word of the domain
@@ -128,6 +134,13 @@ class ImageRecords(Protocol):
 
     async def forget_tokens(self, before: float) -> int:
         """Drop the tokens used before that time; return how many. Idempotent."""
+
+
+class UsageRecords(Protocol):
+    """What was used, by day, account and image; written with the changes of microVMs."""
+
+    async def between(self, first: str, last: str, *, account: str | None) -> list[Usage]:
+        """Return what was used from day `first` to day `last`, both included."""
 
 
 class ByteStream(Protocol):

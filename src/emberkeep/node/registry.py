@@ -9,6 +9,7 @@ from emberkeep.domain.endpoints import Endpoint, Ingress
 from emberkeep.domain.errors import Conflict, NotFound
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.ports import MicroVMs
+from emberkeep.domain.usage import Stored, of_change
 from emberkeep.node.journal import Journal
 
 _LEAST_PREFIX: Final = len("microvm-") + 4
@@ -17,9 +18,15 @@ _LEAST_PREFIX: Final = len("microvm-") + 4
 class Registry:
     """Live microVMs by reference; each change is durable before it is seen."""
 
-    def __init__(self, store: MicroVMs, journal: Journal) -> None:
+    def __init__(
+        self,
+        store: MicroVMs,
+        journal: Journal,
+        stored: Callable[[MicroVM], Stored] = lambda _: Stored(),
+    ) -> None:
         self._store = store
         self._journal = journal
+        self._stored = stored
         self._live: dict[str, MicroVM] = {}
         self._told: list[Callable[[MicroVM], None]] = []
         self._awaited: dict[str, asyncio.Event] = {}
@@ -55,7 +62,8 @@ class Registry:
         if before is None or before.state is not vm.state:
             vm = replace(vm, since=self._journal.now())
         event = self._journal.of(before, vm)
-        await self._store.save(vm, expected_revision=vm.revision - 1, event=event)
+        used = of_change(before, vm, at=self._journal.now(), stored=self._stored(vm))
+        await self._store.save(vm, expected_revision=vm.revision - 1, event=event, used=used)
         if vm.state is State.TERMINATED:
             self._live.pop(vm.id, None)
         else:

@@ -18,6 +18,7 @@ from emberkeep.store.images import Images
 from emberkeep.store.microvms import MicroVMs
 from emberkeep.store.transactions import Database
 from emberkeep.store.upgrade import upgrade
+from emberkeep.store.usage import UsageRecords
 
 _BUSY_MS: Final = 10_000
 
@@ -29,6 +30,7 @@ class Stores:
     microvms: MicroVMs
     events: Events
     images: Images
+    usage: UsageRecords
 
 
 @asynccontextmanager
@@ -54,7 +56,12 @@ async def opened(path: Path) -> AsyncGenerator[Stores]:
         event.listen(engine, "connect", _prepare)
     database = Database(reader, writer, path)
     try:
-        yield Stores(microvms=MicroVMs(database), events=Events(database), images=Images(database))
+        yield Stores(
+            microvms=MicroVMs(database),
+            events=Events(database),
+            images=Images(database),
+            usage=UsageRecords(database),
+        )
     finally:
         await database.close()
 

@@ -1,6 +1,6 @@
 """The microVMs of this machine in SQL: one transaction per operation, durable when it returns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -14,9 +14,11 @@ from emberkeep.domain.events import Event
 from emberkeep.domain.microvms import MicroVM, ProcessIdentity, State
 from emberkeep.domain.terms import Terms
 from emberkeep.domain.units import Memory, Size
+from emberkeep.domain.usage import Usage
 from emberkeep.store.refs import is_beginning, meant, missing
 from emberkeep.store.schema import microvms
-from emberkeep.store.transactions import Database
+from emberkeep.store.transactions import Database, Step
+from emberkeep.store.usage import additions
 
 _LIVE: Final = microvms.c.state != State.TERMINATED.value
 _OLDEST_FIRST: Final = (microvms.c.created_at, microvms.c.id)
@@ -36,16 +38,21 @@ class MicroVMs:
             raise name_taken(vm.name) from taken
 
     async def save(
-        self, vm: MicroVM, *, expected_revision: int, event: Event | None = None
+        self,
+        vm: MicroVM,
+        *,
+        expected_revision: int,
+        event: Event | None = None,
+        used: Sequence[Usage] = (),
     ) -> None:
         """Replace what is stored, or raise `Conflict` if that is of another revision."""
         same = and_(microvms.c.id == vm.id, microvms.c.revision == expected_revision)
+        steps = [Step(update(microvms).where(same).values(_row(vm)), rows=1), *additions(used)]
         try:
-            statement = update(microvms).where(same).values(_row(vm))
-            changed = await self._database.write(statement, event)
+            done = await self._database.transact(steps, [event] if event else [])
         except IntegrityError as taken:
             raise name_taken(vm.name) from taken
-        if changed == 0:
+        if not done:
             raise stale(vm, expected_revision)
 
     async def get(self, id: str) -> MicroVM:  # noqa: A002  the word of the domain

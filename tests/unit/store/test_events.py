@@ -86,7 +86,7 @@ class TestFake(EventsContract):
     @pytest.fixture
     def stores(self) -> Stores:
         fake = FakeMicroVMs()
-        return Stores(microvms=fake, events=fake.events, images=None)
+        return Stores(microvms=fake, events=fake.events, images=None, usage=fake.usage)
 
 
 class TestSql(EventsContract):

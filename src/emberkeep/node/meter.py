@@ -1,0 +1,34 @@
+"""How much of the disk the snapshots of a microVM take, when something is counted."""
+
+from pathlib import Path
+
+from emberkeep.domain.microvms import MicroVM
+from emberkeep.domain.usage import Stored
+from emberkeep.node.layout import Layout
+
+
+class Meter:
+    """Looks at the files; what is sealed does not change, so it looks once at an image's."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._images: dict[Path, int] = {}
+
+    def stored(self, vm: MicroVM) -> Stored:
+        """Return what the snapshots of `vm` take: its image's, and its own if it has one."""
+        image = self._layout.images / vm.image_key / vm.snapshot
+        if image not in self._images:
+            self._images[image] = taken(image)
+        home = self._layout.microvm(vm.id)
+        own = taken(home.delta(vm.delta)) + taken(home.overlay) if vm.delta else 0
+        return Stored(image=self._images[image], own=own)
+
+
+def taken(path: Path) -> int:
+    """Return how many bytes of the disk a file, or the files of a folder, take; 0 if it is gone."""
+    try:
+        if path.is_dir():
+            return sum(taken(one) for one in path.iterdir())
+        return path.stat().st_blocks * 512
+    except OSError:
+        return 0
