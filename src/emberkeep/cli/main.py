@@ -19,6 +19,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "console": "emberkeep.cli.console:console",
     "doctor": "emberkeep.cli.host:doctor",
     "setup": "emberkeep.cli.host:setup",
+    "images": "emberkeep.cli.images:images",
     "run": "emberkeep.cli.commands:run",
     "launch": "emberkeep.cli.microvms:launch",
     "ps": "emberkeep.cli.microvms:ps",
