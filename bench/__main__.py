@@ -103,7 +103,7 @@ def _stand(options: Namespace, figures: Figures) -> Iterator[Stand]:
         source = options.source or config.load().data
         seed = furnished(work / "seed", source)
         print("  making the image's snapshot", flush=True)
-        kit = _kit(seed, env, options.image, work)
+        kit = kit_of(seed, env, options.image, work)
         servers = _servers(held, options.modes, kit, work, figures, env)
         clients = {mode: held.enter_context(server.client()) for mode, server in servers.items()}
         pooled = {mode: POOL[mode]["WAITING"] + POOL[mode]["WARMED"] for mode in servers}
@@ -113,7 +113,7 @@ def _stand(options: Namespace, figures: Figures) -> Iterator[Stand]:
         )  # fmt: skip
 
 
-def _kit(seed: Path, env: Mapping[str, str], image: str, work: Path) -> floor.Kit:
+def kit_of(seed: Path, env: Mapping[str, str], image: str, work: Path) -> floor.Kit:
     """Have the image's snapshot made, and gather what the bare script needs."""
     shutil.rmtree(seed / "images", ignore_errors=True)
     with Server(seed, env).up() as server, server.client() as ek, ek.launch(image):

@@ -70,6 +70,14 @@ def launched(kit: Kit, *, repaired: bool = True) -> Iterator[Bare]:
 
 def resumed_ms(kit: Kit, delta: Snapshot, overlay: Path) -> float:
     """Restore a suspended microVM from its base and delta, on a copy of its disk."""
+    with resumed(kit, delta, overlay) as (began, channel):
+        _command(channel)
+        return (time.perf_counter() - began) * 1000
+
+
+@contextmanager
+def resumed(kit: Kit, delta: Snapshot, overlay: Path) -> Iterator[tuple[float, Channel]]:
+    """Lend the agent of a suspended microVM that the script has restored, and when it began."""
     mine = _fresh(kit) / "overlay.qcow2"
     shutil.copyfile(overlay, mine)
     with _vm(kit, mine, base=kit.full.disk) as (start, held):
@@ -82,8 +90,7 @@ def resumed_ms(kit: Kit, delta: Snapshot, overlay: Path) -> float:
         channel = _session(held, kit)
         _repair(channel, new=False)
         channel.ask(op="thaw", wall_ns=time.time_ns())
-        _command(channel)
-        return (time.perf_counter() - began) * 1000
+        yield began, channel
 
 
 def booted_ms(kit: Kit) -> float:

@@ -53,6 +53,15 @@ class Channel:
             if kind == 0:
                 raise RuntimeError(f"the command ended without output: {payload!r}")
 
+    def say(self, data: bytes) -> None:
+        """Send on the present stream, which a `connect` has begun."""
+        self._socket.sendall(_YAMUX.pack(0, _DATA, 0, self._stream, len(data)) + data)
+
+    def heard(self) -> bytes:
+        """Return what comes next on the present stream."""
+        data, self._behind = self._behind or self._data(), b""
+        return data
+
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
