@@ -13,6 +13,7 @@ def microvm(number: int = 1, **fields: Any) -> MicroVM:
         "id": f"microvm-{UUID(int=number << 96)}",
         "name": f"vm-{number}",
         "image": "debian-12",
+        "image_key": "debian-12",
         "size": Size(Memory(512), 1),
         "snapshot": "debian-12-512m-1c",
         "created_at": 1_700_000_000.0 + number,

@@ -77,7 +77,7 @@ async def _taken_over(ground: Ground, vm: MicroVM) -> None:
         return
     home = ground.layout.microvm(vm.id)
     try:
-        full = open_snapshot(ground.layout.images / vm.image / vm.snapshot)
+        full = open_snapshot(ground.layout.snapshot(vm))
         machine = await ground.hypervisor.adopt(
             vm.process, shape=full.shape, run=home.run, memory=full.memory
         )
@@ -128,4 +128,4 @@ def _swept(ground: Ground) -> None:
     for folder in ground.layout.microvms.iterdir():
         if ground.registry.peek(folder.name) is None:
             remove_tree(folder)
-    ground.images.prepare({(vm.image, vm.snapshot) for vm in ground.registry.all()})
+    ground.images.prepare({(vm.image_key, vm.snapshot) for vm in ground.registry.all()})

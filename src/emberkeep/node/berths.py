@@ -2,14 +2,17 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from emberkeep.artifacts import Artifact
 from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.errors import NotFound
 from emberkeep.network.slots import Slots
+from emberkeep.node.layout import Home
 from emberkeep.vmm.shape import Shape
+from emberkeep.vmm.snapshot import Snapshot
 from emberkeep.vmm.start import Berth
 
 
@@ -22,6 +25,11 @@ class Parts:
     agent: Artifact
     images: Mapping[str, Artifact]
     blobs: Path  # where files of earlier artifacts still lie, by digest
+
+    def managed(self, shape: Shape) -> bool:
+        """Whether the lowest layer of a VM's root is one of our own base images."""
+        lowest = dict(shape.disks).get("image")
+        return any(artifact.digest == lowest for artifact in self.images.values())
 
     def path(self, digest: str) -> Path:
         """Find a file by its digest; raise `NotFound` if no artifact has it any more."""
@@ -47,6 +55,23 @@ class Own:
     overlay: Path
     base: Path | None
     egress: EgressPolicy | None = None  # None: the default one
+    extra: Mapping[str, Path] = field(default_factory=dict)  # raw disks that it may write
+
+    @classmethod
+    def restored(
+        cls,
+        home: Home,
+        full: Snapshot,
+        *,
+        uid: int,
+        egress: EgressPolicy | None = None,
+        extra: Mapping[str, Path] | None = None,
+    ) -> Self:
+        """Return what belongs to a VM in `home` that is restored from `full`."""
+        return cls(
+            id=home.path.name, uid=uid, run=home.run, memory=full.memory, overlay=home.overlay,
+            base=full.disk, egress=egress, extra=extra or {},
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +95,7 @@ class Berths:
             yield Berth(
                 mark=self.mark(own.id), uid=own.uid, run=own.run, netns_fd=slot.netns_fd,
                 tap_fd=slot.tap_fd, kernel=kernel, initramfs=initramfs, memory=own.memory,
-                disks=files, overlay=own.overlay, base=own.base,
+                disks=files, overlay=own.overlay, base=own.base, extra=own.extra,
             )  # fmt: skip
 
     def mark(self, name: str) -> str:

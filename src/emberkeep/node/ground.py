@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from emberkeep.base.clock import Clock
+from emberkeep.domain.ports import Sources
 from emberkeep.network.slots import Slots
 from emberkeep.node.berths import Berths
 from emberkeep.node.images import Images
@@ -22,6 +23,7 @@ class Ground:
 
     layout: Layout
     registry: Registry
+    sources: Sources
     images: Images
     berths: Berths
     slots: Slots

@@ -1,30 +1,37 @@
-"""Base images: what they consist of, and one full snapshot for each size, made on first use."""
+"""The full snapshots that microVMs start from: one for each source and size, made on first use."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
 from emberkeep.base import aio
 from emberkeep.base.files import remove_tree
-from emberkeep.domain.errors import Corrupt, EmberkeepError, Mismatch, NotFound
+from emberkeep.domain.errors import Corrupt, EmberkeepError, Mismatch
+from emberkeep.domain.images import Source
 from emberkeep.domain.requests import ImageFacts
 from emberkeep.domain.units import Size
 from emberkeep.node.berths import Parts
 from emberkeep.node.journal import Journal
 from emberkeep.node.layout import Layout
 from emberkeep.node.maker import Maker
-from emberkeep.vmm.settings import VmmSettings
-from emberkeep.vmm.shape import CMDLINE, KVM_CPU, MICROVM, PIDS, Q35, TCG_CPU, Shape
+from emberkeep.node.shapes import Shapes
+from emberkeep.node.sources import base_source
+from emberkeep.vmm.shape import Shape
 from emberkeep.vmm.snapshot import Snapshot, open_snapshot, remove_unsealed
-from emberkeep.vmm.start import VmmHost
+
+Disks = tuple[tuple[str, int], ...]  # that it may write: serial, bytes
+
+
+def silence(_: str) -> None:
+    """Listen to the making of a snapshot for nobody."""
 
 
 class Images:
-    """The base images of this node and their snapshots."""
+    """The snapshots of this node, in a folder for each source's key."""
 
     def __init__(
-        self, layout: Layout, parts: Parts, shapes: "Shapes", maker: Maker, journal: Journal
+        self, layout: Layout, parts: Parts, shapes: Shapes, maker: Maker, journal: Journal
     ) -> None:
         self._layout = layout
         self._parts = parts
@@ -37,7 +44,8 @@ class Images:
     def prepare(self, in_use: Collection[tuple[str, str]]) -> None:
         """Remove what interrupted takes have left, and snapshots that nothing will launch from.
 
-        `in_use` are the (image, snapshot) of live microVMs.
+        `in_use` are the (key, snapshot) of live microVMs. Which versions there are is not known
+        here: `forget` is told when one goes.
         """
         for folder in self._layout.images.glob("*"):
             remove_unsealed(folder)
@@ -45,31 +53,32 @@ class Images:
                 if (folder.name, path.name) not in in_use and not self._current(folder.name, path):
                     remove_tree(path)
 
-    def known(self, image: str) -> None:
-        """Raise `NotFound` unless `image` is one of ours."""
-        if image not in self._parts.images:
-            names = ", ".join(sorted(self._parts.images)) or "none yet, run: emberkeep setup"
-            raise NotFound(f"there is no image {image[:80]!r}", hint=f"images here: {names}")
-
     def facts(self) -> list[ImageFacts]:
-        """Describe the images."""
+        """Describe the base images."""
         return [
             ImageFacts(name=name, digest=artifact.digest, snapshots=self._snapshots(name))
             for name, artifact in sorted(self._parts.images.items())
         ]
 
-    async def snapshot(self, image: str, size: Size) -> Snapshot:
-        """Return the intact snapshot of `image` in `size`, made now if there is none.
+    async def snapshot(
+        self,
+        source: Source,
+        size: Size,
+        *,
+        extra: Disks = (),
+        tell: Callable[[str], None] = silence,
+    ) -> Snapshot:
+        """Return the intact snapshot of `source` in `size`, made now if there is none.
 
-        Raises `Corrupt` where its files are not what was written.
+        Raises `Corrupt` where its files are not what was written, `BuildFailed` where the workload
+        does not come up. `tell` is given the lines that it writes.
         """
-        self.known(image)
-        shape = self._shapes.of(size, self._parts, image)
-        path = self._layout.images / image / f"{size}-{shape.key}"
+        shape = self._shapes.of(size, source, extra=extra)
+        path = self._path(source, shape)
         async with self._turns.setdefault(path, asyncio.Lock()):
             if not path.exists():
-                await self._maker.make(shape, path)
-                await self._journal.snapshot_made(image, str(size))
+                await self._maker.make(shape, path, source, tell)
+                await self._journal.snapshot_made(source.image, str(size))
             full = await self._intact(path)
         if full.shape != shape:
             raise Mismatch(
@@ -78,9 +87,9 @@ class Images:
             )
         return full
 
-    async def named(self, image: str, name: str) -> Snapshot:
+    async def named(self, key: str, name: str) -> Snapshot:
         """Return the intact snapshot in folder `name`, which a microVM was launched from."""
-        return await self._intact(self._layout.images / image / name)
+        return await self._intact(self._layout.images / key / name)
 
     async def verify_ahead(self) -> None:
         """Hash the snapshots that launches would use, so that none waits for it.
@@ -94,14 +103,30 @@ class Images:
                         async with self._turns.setdefault(path, asyncio.Lock()):
                             await self._intact(path)
 
-    def _current(self, image: str, path: Path) -> bool:
+    async def forget(self, key: str) -> None:
+        """Remove the snapshots of a source. Idempotent.
+
+        Nothing may be launched from it any more, and nothing live may stand on it.
+        """
+        folder = self._layout.images / key
+        for path in [path for path in self._turns if path.parent == folder]:
+            del self._turns[path]
+            self._verified.pop(path, None)
+        await aio.in_thread(remove_tree, folder)
+
+    def _path(self, source: Source, shape: Shape) -> Path:
+        return self._layout.images / source.key / f"{shape.size}-{shape.key}"
+
+    def _current(self, key: str, path: Path) -> bool:
         """Say whether a launch would use the snapshot at `path`: its shape is today's."""
         try:
-            size = open_snapshot(path).shape.size
+            shape = open_snapshot(path).shape
         except EmberkeepError:
             return False
-        known = image in self._parts.images
-        return known and path.name.endswith(self._shapes.of(size, self._parts, image).key)
+        if key not in self._parts.images:
+            return self._shapes.alike(shape)
+        source = base_source(self._parts, key)
+        return path == self._path(source, self._shapes.of(shape.size, source, extra=shape.extra))
 
     def _snapshots(self, image: str) -> dict[str, str]:
         found = sorted((self._layout.images / image).glob("[!.]*"))
@@ -122,39 +147,3 @@ class Images:
             await aio.in_thread(snapshot.verify)
             self._verified[path] = signature
         return snapshot
-
-
-class Shapes:
-    """Which shape a VM gets that is started from nothing here."""
-
-    def __init__(
-        self, host: VmmHost, settings: VmmSettings, disk_gib: int, *, pids: int | None = None
-    ) -> None:
-        self._host = host
-        self._settings = settings
-        self._disk_gib = disk_gib
-        self._cmdline = CMDLINE if pids is None else f"{CMDLINE} {PIDS}={pids}"
-
-    def of(self, size: Size, parts: Parts, image: str) -> Shape:
-        """Return the shape of a VM of `image` in `size`."""
-        kvm = self._host.accelerator == "kvm"
-        cpu = self._settings.cpu or (KVM_CPU if kvm else TCG_CPU)
-        return Shape(
-            size=size,
-            accelerator="kvm" if kvm else "tcg",
-            machine=_machine(self._settings.machine, kvm=kvm),
-            cpu=cpu,
-            host_cpu=self._host.host_cpu if cpu.startswith(("host", "max")) else "",
-            kernel=parts.kernel.digest,
-            initramfs=parts.initramfs.digest,
-            cmdline=self._cmdline,
-            disks=(("agent", parts.agent.digest), ("image", parts.images[image].digest)),
-            disk_gib=self._disk_gib,
-        )
-
-
-def _machine(wanted: str, *, kvm: bool) -> str:
-    """Choose the machine type: `microvm` is quick with KVM and unreliable under TCG."""
-    if wanted == "auto":
-        return MICROVM if kvm else Q35
-    return Q35 if wanted == "q35" else wanted

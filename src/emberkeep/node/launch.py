@@ -1,9 +1,12 @@
-"""Launch: a new microVM from an image's snapshot."""
+"""Launch: a new microVM from the snapshot of an image."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Final
 
 from emberkeep.base import aio
+from emberkeep.domain.errors import GuestError, Invalid
+from emberkeep.domain.images import BuildFailed, Source
 from emberkeep.domain.microvms import MicroVM, State, valid_name
 from emberkeep.domain.requests import LaunchRequest
 from emberkeep.domain.units import Memory, Size
@@ -17,22 +20,63 @@ from emberkeep.node.terminate import ended
 from emberkeep.node.wake import fresh, let_go
 from emberkeep.vmm.snapshot import Snapshot
 
-_CLEANUP_S = 60.0
+_CLEANUP_S: Final = 60.0
+_LONGEST_PAYLOAD: Final = 4096  # characters (spec §2.3)
 
 
-async def prepared(ground: Ground, request: LaunchRequest, spans: Spans) -> Snapshot:
-    """Return the snapshot to launch from; raise where `request` cannot be carried out."""
-    ground.images.known(request.image)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A request with what it means here."""
+
+    request: LaunchRequest
+    source: Source
+    size: Size
+
+
+async def ordered(ground: Ground, request: LaunchRequest) -> Order:
+    """Find out what `request` means; raise where it makes no sense for its image."""
+    source = request.source or await ground.sources.find(request.image, request.account)
+    default = Size(Memory(ground.settings.default_memory_mib))
+    order = Order(request=request, source=source, size=source.size or request.size or default)
+    if request.size is not None and request.size != order.size:
+        raise Invalid(
+            f"image {source.image} was built for {order.size}: its microVMs have no other size",
+            hint="leave the size out, or build a version of another one",
+        )
+    check_payload(source, request.hook_payload)
+    return order
+
+
+def check_payload(source: Source, payload: str | None) -> None:
+    """Raise `Invalid` unless the run hook of `source` can be given `payload` (spec §2.3)."""
+    if payload is None:
+        return
+    if len(payload) > _LONGEST_PAYLOAD:
+        raise Invalid(
+            f"the run hook's payload has {len(payload)} characters, {_LONGEST_PAYLOAD} are allowed",
+            hint="hand over where to find the rest",
+        )
+    if source.hooks.run is None:
+        raise Invalid(
+            "The run hook must be enabled in the MicroVM image to pass the run hook payload",
+            hint="build a version with the run hook",
+        )
+
+
+async def prepared(ground: Ground, order: Order, spans: Spans) -> Snapshot:
+    """Return the snapshot to launch from; raise where the order cannot be carried out."""
+    request = order.request
     if request.name:
         ground.registry.free(valid_name(request.name))
     await ground.metadata.check(request.execution_role)
     with spans.span("snapshot"):
-        return await ground.images.snapshot(request.image, size_of(ground, request))
-
-
-def size_of(ground: Ground, request: LaunchRequest) -> Size:
-    """Return what a microVM will be given."""
-    return request.size or Size(Memory(ground.settings.default_memory_mib))
+        try:
+            return await ground.images.snapshot(order.source, order.size)
+        except BuildFailed as failure:  # it is taken anew where the one of the build does not fit
+            raise GuestError(
+                f"image {order.source.image} does not come up any more: {failure.reason}",
+                hint="build it again",
+            ) from failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +88,10 @@ class Place:
     standby: Standby | None = None
 
 
-async def launch(ground: Ground, place: Place, request: LaunchRequest, spans: Spans) -> MicroVM:
+async def launch(ground: Ground, place: Place, order: Order, spans: Spans) -> MicroVM:
     """Return the new microVM, RUNNING; one that does not come up is TERMINATED with the reason."""
     vm = await recorded(
-        ground, request, spans,
+        ground, order, spans,
         microvm_id=place.microvm_id, full=place.full, ready=place.standby,
     )  # fmt: skip
     return await brought_up(ground, vm, place, spans)
@@ -65,7 +109,7 @@ async def brought_up(ground: Ground, vm: MicroVM, place: Place, spans: Spans) ->
 
 async def recorded(
     ground: Ground,
-    request: LaunchRequest,
+    order: Order,
     spans: Spans,
     *,
     microvm_id: str,
@@ -77,7 +121,7 @@ async def recorded(
     A VMM that was `ready` is discarded if that fails.
     """
     try:
-        return await _row(ground, request, spans, microvm_id=microvm_id, full=full, ready=ready)
+        return await _row(ground, order, spans, microvm_id=microvm_id, full=full, ready=ready)
     except BaseException:
         if ready is not None:
             await aio.finish(discarded(ground, ready), within=_CLEANUP_S)
@@ -86,23 +130,27 @@ async def recorded(
 
 async def _row(
     ground: Ground,
-    request: LaunchRequest,
+    order: Order,
     spans: Spans,
     *,
     microvm_id: str,
     full: Snapshot | None,
     ready: Standby | None,
 ) -> MicroVM:
+    request, source = order.request, order.source
     with spans.span("record"), ready.held if ready else ExitStack() as held:
         vm = MicroVM(
             id=microvm_id,
             name=request.name or microvm_id[: len("microvm-") + 8],
-            image=request.image,
-            size=full.shape.size if full else size_of(ground, request),
+            image=source.image,
+            image_key=source.key,
+            image_version=source.version,
+            account=request.account,
+            size=order.size,
             snapshot=full.path.name if full else "",
             created_at=ground.clock.wall_ns() / 1e9,
             uid=ready.uid if ready else held.enter_context(ground.uids.one()),
-            egress=request.egress or ground.slots.default,
+            egress=request.egress or source.egress or ground.slots.default,
             execution_role=request.execution_role,
             endpoint=ground.registry.endpoint(microvm_id, request.ingress),
             terms=request.terms,

@@ -4,7 +4,7 @@ lock                                 held by the one server that owns the folder
 emberkeep.db                         the microVMs
 instance, instance-of                a random word in the command line of every VMM from here, and
                                      the inode of the folder it is for
-images/NAME/SIZE-SHAPE/              sealed full snapshots
+images/KEY/SIZE-SHAPE/               sealed full snapshots; a base image's key is its name
 microvms/ID/                         overlay.qcow2, console.log, sealed delta-N/, sockets in run/
 run/                                 what does not outlive a start: builds, disk templates
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from emberkeep.base.files import remove_tree, sync
 from emberkeep.domain.errors import Conflict, Unavailable
+from emberkeep.domain.microvms import MicroVM
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,10 @@ class Layout:
     def run(self) -> Path:
         """What is removed at every start."""
         return self.data / "run"
+
+    def snapshot(self, vm: MicroVM) -> Path:
+        """Return where the full snapshot lies that `vm` stands on."""
+        return self.images / vm.image_key / vm.snapshot
 
     def microvm(self, microvm_id: str) -> "Home":
         """Return the folder of one microVM."""

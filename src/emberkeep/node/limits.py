@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from emberkeep.domain import limits
 from emberkeep.domain.errors import NoSpace, QuotaExceeded
-from emberkeep.domain.limits import ACCOUNT, VMM_MIB, Gauge, LimitFacts, Limits, Use
+from emberkeep.domain.limits import VMM_MIB, Gauge, LimitFacts, Limits, Use
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.units import Size
 from emberkeep.node.capacity import Capacity, available_mib, free_disk_mib
@@ -61,9 +61,9 @@ class Hold:
     microvm_id: str | None = None  # once it is known: from then on the row may count instead
 
 
-def account_of(_: MicroVM) -> str:
+def account_of(vm: MicroVM) -> str:
     """Return whose a microVM is."""
-    return ACCOUNT
+    return vm.account
 
 
 class Admission:

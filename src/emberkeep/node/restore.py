@@ -18,10 +18,7 @@ async def restored(
 ) -> Live:
     """Start the VMM of `vm` from `full` and `delta` and take charge of it; it is stopped."""
     home = ground.layout.microvm(vm.id)
-    own = Own(
-        id=vm.id, uid=vm.uid, run=home.run, memory=full.memory, overlay=home.overlay,
-        base=full.disk, egress=vm.egress,
-    )  # fmt: skip
+    own = Own.restored(home, full, uid=vm.uid, egress=vm.egress)
     async with AsyncExitStack() as held:
         held.enter_context(told(f"starting microVM {vm.name}"))
         with spans.span("slot"):

@@ -46,7 +46,7 @@ async def resume(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
 
 
 async def _opened(ground: Ground, vm: MicroVM) -> tuple[Snapshot, Snapshot]:
-    full = await ground.images.named(vm.image, vm.snapshot)
+    full = await ground.images.named(vm.image_key, vm.snapshot)
     delta = open_snapshot(ground.layout.microvm(vm.id).delta(vm.delta or "delta"))
     if delta.base != full.seal:
         raise Corrupt(

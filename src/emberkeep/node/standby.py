@@ -93,8 +93,7 @@ async def made(ground: Ground, kind: Kind, *, warm: bool) -> Standby:
         held = undo.enter_context(ExitStack())
         uid = held.enter_context(ground.uids.one())
         undo.callback(home.remove)
-        own = Own(id=microvm_id, uid=uid, run=home.run, memory=full.memory,
-                  overlay=home.overlay, base=full.disk)  # fmt: skip
+        own = Own.restored(home, full, uid=uid)
         with told("making a VMM ready"):
             await furnish(ground, home, full)
             async with ground.berths.one(full.shape, own) as berth:
@@ -123,7 +122,8 @@ async def _warmed(ground: Ground, microvm_id: str, full: Snapshot, machine: Mach
     agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
     for _ in range(_REHEARSALS):  # of what a claim does; it does it again, with the real things
         await repair(live.link, ground.clock, fresh(microvm_id, _REHEARSED))
-        await agent.rehearse(base=True)  # every image stands on one of ours
+        # a command of an image that is not ours may do anything
+        await agent.rehearse(base=ground.berths.parts.managed(full.shape))
     await machine.halt()
     return live
 

@@ -35,7 +35,7 @@ async def suspend(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
             hint="free some space below the data folder; the microVM then goes on by itself",
         )
     # not verified: what a suspend costs must not depend on the image's size; a resume verifies
-    full = open_snapshot(ground.layout.images / vm.image / vm.snapshot)
+    full = open_snapshot(ground.layout.snapshot(vm))
     going = await ground.registry.save(vm.to(State.SUSPENDING))
     async with _running_on_after_failure(ground, going):
         with spans.span("freeze"):

@@ -46,6 +46,7 @@ class Shape:
     disks: tuple[tuple[str, str], ...]  # read-only disks: serial, digest
     disk_gib: int
     devices: int = DEVICES
+    extra: tuple[tuple[str, int], ...] = ()  # raw disks that it may write: serial, bytes
 
     @property
     def key(self) -> str:
@@ -58,6 +59,9 @@ class Shape:
         plain = asdict(self)
         plain["size"] = {"memory_mib": self.size.memory.mib, "vcpus": self.size.vcpus}
         plain["disks"] = [list(disk) for disk in self.disks]
+        plain["extra"] = [list(disk) for disk in self.extra]
+        if not self.extra:
+            del plain["extra"]  # so that shapes without are called what they always were
         return plain
 
     @classmethod
@@ -65,7 +69,8 @@ class Shape:
         """Read what `record` wrote; raise KeyError, TypeError or ValueError for anything else."""
         size = Size(Memory(int(record["size"]["memory_mib"])), int(record["size"]["vcpus"]))
         disks = tuple((str(serial), str(digest)) for serial, digest in record["disks"])
-        return cls(**{**record, "size": size, "disks": disks})
+        extra = tuple((str(serial), int(bytes_)) for serial, bytes_ in record.get("extra", ()))
+        return cls(**{**record, "size": size, "disks": disks, "extra": extra})
 
 
 def check_restorable(

@@ -65,6 +65,7 @@ class Berth:
     disks: Mapping[str, Path]  # serial -> read-only disk
     overlay: Path
     base: Path | None = None  # the raw disk below the overlay; None: `overlay` is raw
+    extra: Mapping[str, Path] = field(default_factory=dict)  # serial -> raw disk it may write
     patient: bool = False  # nobody waits for it yet: it yields to all others
 
 
@@ -148,6 +149,7 @@ def _opened(fds: _Handed, berth: Berth) -> Descriptors:
         disks={serial: fds.file(path, os.O_RDONLY) for serial, path in berth.disks.items()},
         overlay=fds.file(berth.overlay, os.O_RDWR),
         base=fds.file(berth.base, os.O_RDONLY) if berth.base else None,
+        extra={serial: fds.file(path, os.O_RDWR) for serial, path in berth.extra.items()},
     )
 
 
@@ -171,8 +173,14 @@ def _spec(host: VmmHost, shape: Shape, berth: Berth, argv: list[str]) -> dict[st
         "copies": _COPIES,
         "devices": ["null", "urandom", *(["kvm"] if shape.accelerator == "kvm" else [])],
         "nofile": _NOFILE,
-        "fsize": (shape.disk_gib << 30) + (shape.disk_gib << 24) + _DISK_HEADROOM,
+        "fsize": _longest(shape),
     }
+
+
+def _longest(shape: Shape) -> int:
+    """Return how long a file of the VM may get, in bytes."""
+    overlay = (shape.disk_gib << 30) + (shape.disk_gib << 24) + _DISK_HEADROOM
+    return max([overlay, *(bytes_ for _, bytes_ in shape.extra)])
 
 
 async def _greeted(shape: Shape, berth: Berth, cell: Cell, process: tuple[int, int]) -> Machine:

@@ -145,7 +145,7 @@ async def test_a_vmm_that_dies_by_itself_ends_its_microvm(tmp_path: Path):
 async def test_a_vmm_that_dies_during_a_verb_is_left_to_the_verb(tmp_path: Path):
     """Or a failed resume, SUSPENDED again, would be terminated by the watcher that waited."""
     async with world(tmp_path / "data") as w:
-        async with w.node._turn(w.vm.id):
+        async with w.node.verbs.turn(w.vm.id):
             await w.die()
             going = await w.ground.registry.save(w.vm.to(State.SUSPENDING))
             await w.ground.registry.save(replace(going.to(State.SUSPENDED), delta="delta-1"))
@@ -213,5 +213,5 @@ async def test_going_down_leaves_no_turn_and_no_timeline(tmp_path: Path):
     async with world(tmp_path / "data") as w:
         await w.node.close(microvms="terminate")
         assert w.ground.registry.all() == []
-        assert w.node._turns == {}
-        assert w.node._timelines == {}
+        assert w.node.verbs._turns == {}
+        assert w.node.verbs.timelines == {}

@@ -1,7 +1,7 @@
 """The command line of QEMU: from a shape to words, with no look at the host."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from emberkeep.vmm.shape import MICROVM, Shape
@@ -29,6 +29,7 @@ class Descriptors:
     disks: Mapping[str, int]  # serial of a read-only disk -> descriptor
     overlay: int
     base: int | None = None  # the raw disk below the overlay; None: `overlay` is raw itself
+    extra: Mapping[str, int] = field(default_factory=dict)  # serial of a raw disk -> descriptor
 
 
 def qemu_argv(shape: Shape, binary: str, mark: str, fds: Descriptors) -> list[str]:
@@ -106,7 +107,19 @@ def _disks(shape: Shape, fds: Descriptors) -> list[str]:
             "-blockdev", f"driver=file,node-name={serial},filename=/dev/fdset/{slot},read-only=on",
             "-device", f"{_virtio(shape, 'blk', slot)},drive={serial},serial={serial}",
         ]  # fmt: skip
-    return [*words, *_overlay(fds), *_writable(shape)]
+    return [*words, *_overlay(fds), *_writable(shape), *_extra(shape, fds)]
+
+
+def _extra(shape: Shape, fds: Descriptors) -> list[str]:
+    words: list[str] = []
+    for slot, (serial, _) in enumerate(shape.extra, start=4 + len(shape.disks)):
+        file = f"driver=file,discard=unmap,{_NO_FLUSH},filename=/dev/fdset/{slot}"
+        words += [
+            "-add-fd", f"fd={fds.extra[serial]},set={slot}",
+            "-blockdev", f"{file},node-name={serial}",
+            "-device", f"{_virtio(shape, 'blk', slot)},drive={serial},serial={serial},discard=on",
+        ]  # fmt: skip
+    return words
 
 
 def _writable(shape: Shape) -> list[str]:

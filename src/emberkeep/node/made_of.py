@@ -1,0 +1,74 @@
+"""What a node is made of, put together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from emberkeep.base.clock import Clock
+from emberkeep.domain.ports import Events, MicroVMs, Sources
+from emberkeep.domain.roles import Role
+from emberkeep.network.settings import NetworkSettings
+from emberkeep.network.slots import Slots
+from emberkeep.node.berths import Berths, Parts
+from emberkeep.node.ground import Ground
+from emberkeep.node.images import Images
+from emberkeep.node.journal import Journal
+from emberkeep.node.layout import Layout
+from emberkeep.node.limits import Admission, LimitSettings
+from emberkeep.node.maker import Maker
+from emberkeep.node.metadata import Metadata, MetadataSettings
+from emberkeep.node.registry import Registry
+from emberkeep.node.roles import Roles
+from emberkeep.node.running import Running
+from emberkeep.node.settings import NodeSettings, PoolSettings
+from emberkeep.node.shapes import Shapes
+from emberkeep.node.sources import BaseSources
+from emberkeep.node.uids import Uids, apart, available
+from emberkeep.vmm.hypervisor import Hypervisor
+from emberkeep.vmm.settings import VmmSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeParts:
+    """What a node is made of."""
+
+    layout: Layout
+    store: MicroVMs
+    events: Events
+    parts: Parts
+    hypervisor: Hypervisor
+    vmm: VmmSettings
+    settings: NodeSettings
+    pool: PoolSettings
+    clock: Clock
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    metadata: MetadataSettings = field(default_factory=MetadataSettings)
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    sources: Sources | None = None  # None: base images alone
+
+
+def ground_of(made_of: NodeParts, running: Running, journal: Journal, slots: Slots) -> Ground:
+    """Put each thing in its place."""
+    berths = Berths(made_of.parts, made_of.layout.instance(), slots)
+    registry = Registry(made_of.store, journal)
+    uids = Uids(apart(available(), made_of.layout.instance()), registry.uids)
+    maker = Maker(made_of.layout, made_of.hypervisor, berths, uids)
+    shapes = Shapes(
+        made_of.hypervisor.host, made_of.parts, made_of.vmm,
+        disk_gib=made_of.settings.disk_gib, pids=made_of.limits.microvm_pids,
+    )  # fmt: skip
+    return Ground(
+        layout=made_of.layout,
+        registry=registry,
+        sources=made_of.sources or BaseSources(made_of.parts),
+        images=Images(made_of.layout, made_of.parts, shapes, maker, journal),
+        berths=berths,
+        slots=slots,
+        uids=uids,
+        hypervisor=made_of.hypervisor,
+        running=running,
+        clock=made_of.clock,
+        settings=made_of.settings,
+        admission=Admission(made_of.limits, registry.all, made_of.layout.data),
+        metadata=Metadata(Roles(made_of.roles, made_of.clock), made_of.metadata, running, registry),
+    )
