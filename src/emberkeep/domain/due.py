@@ -9,6 +9,7 @@ from emberkeep.domain.microvms import MicroVM, State
 SUCCESS: Final = "Success."  # AWS's word for an ordinary end (spec §3.5)
 IDLE_OVER: Final = "it was suspended for as long as its idle policy allows"
 IDLE: Final = "nobody spoke to it for as long as its idle policy allows"
+AGAIN_S: Final = 120.0  # longer than any terminate hook may take
 LIFE_OVER: Final = "it reached its maximum duration"
 
 
@@ -38,9 +39,12 @@ def next_due(vm: MicroVM, *, active_at: float = 0) -> Due | None:
 
 
 def _end_of_life(vm: MicroVM) -> Due | None:
-    """Return the end that comes whatever else happens (spec §6.2)."""
+    """Return the end that comes whatever else happens (spec §6.2); one that hangs comes again."""
     maximum_s = vm.terms.maximum_s
-    if maximum_s is None or vm.state in {State.TERMINATING, State.TERMINATED}:
+    if vm.state is State.TERMINATING:
+        since = vm.since or vm.created_at
+        return Due(at=since + AGAIN_S, verb=Verb.TERMINATE, reason=vm.state_reason or SUCCESS)
+    if maximum_s is None or vm.state is State.TERMINATED:
         return None
     return Due(at=vm.created_at + maximum_s, verb=Verb.TERMINATE, reason=LIFE_OVER)
 

@@ -1,7 +1,7 @@
 """The microVMs of this node in memory, written through to the store."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -29,17 +29,17 @@ class Registry:
         self._stored = stored
         self._live: dict[str, MicroVM] = {}
         self._told: list[Callable[[MicroVM], None]] = []
-        self._awaited: dict[str, asyncio.Event] = {}
+        self._awaited: dict[str, list[asyncio.Future[MicroVM]]] = {}
 
     def tell(self, listener: Callable[[MicroVM], None]) -> None:
         """Have `listener` called with each microVM that has changed, once that is durable."""
         self._told.append(listener)
 
-    async def until(self, microvm_id: str, states: Collection[State]) -> MicroVM:
-        """Wait until a microVM is in one of `states`, or has ended; raise `NotFound` for that."""
-        while (vm := self.get(microvm_id)).state not in states:
-            await self._awaited.setdefault(microvm_id, asyncio.Event()).wait()
-        return vm
+    def change(self, microvm_id: str) -> "asyncio.Future[MicroVM]":
+        """Return what will be a microVM once it has changed, and that is durable."""
+        changed: asyncio.Future[MicroVM] = asyncio.Future()
+        self._awaited.setdefault(microvm_id, []).append(changed)
+        return changed
 
     async def load(self) -> list[MicroVM]:
         """Read the live ones."""
@@ -124,9 +124,9 @@ class Registry:
         return frozenset(vm.uid for vm in self._live.values())
 
     def _changed(self, vm: MicroVM) -> None:
-        awaited = self._awaited.pop(vm.id, None)
-        if awaited is not None:
-            awaited.set()
+        for awaited in self._awaited.pop(vm.id, ()):
+            if not awaited.done():
+                awaited.set_result(vm)
         for listener in self._told:
             listener(vm)
 

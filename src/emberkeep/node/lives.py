@@ -1,0 +1,219 @@
+"""Verbs that are answered as soon as they are durable, and carried out whatever happens then.
+
+A row in a state that only passes (PENDING, SUSPENDING, TERMINATING) is the intention: whoever was
+told so may rely on it, so a server that finds such a row at its start does what it says.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from emberkeep.base import aio
+from emberkeep.domain.due import SUCCESS, Due, Verb
+from emberkeep.domain.errors import Conflict, EmberkeepError, NoSpace, NotFound, WrongState
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.domain.requests import LaunchRequest
+from emberkeep.node.ground import Ground
+from emberkeep.node.launch import Order, Place, brought_up, ordered, prepared, recorded
+from emberkeep.node.pool import Pool
+from emberkeep.node.spans import Spans
+from emberkeep.node.standby import Kind, Standby, discarded, new_id
+from emberkeep.node.starts import Starts
+from emberkeep.node.terminate import ended
+from emberkeep.node.verbs import Verbs
+from emberkeep.vmm.snapshot import Snapshot
+
+_AT_HAND_S: Final = 0.01  # a snapshot that takes longer is not waited for before the answer
+_CLEANUP_S: Final = 60.0
+_PASSED: Final = frozenset({State.TERMINATING, State.TERMINATED})
+_log = structlog.get_logger()
+
+To = Callable[[str], Coroutine[Any, Any, MicroVM]]  # a verb of the node, by a microVM's id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """The verbs of a node that return when they are done, and what its launches go through."""
+
+    pool: Pool
+    starts: Starts
+    verbs: Verbs
+    suspend: To
+    resume: To
+    terminate: To
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Launch:
+    """A launch that was accepted; the VMM is one that was ready, if there was one."""
+
+    microvm_id: str
+    preparing: "asyncio.Future[Snapshot]"
+    ready: Standby | None
+    spans: Spans
+
+
+class Lives:
+    """The verbs of a node as the AWS face has them (spec §2.3, §2.5)."""
+
+    def __init__(self, ground: Ground, whole: Whole) -> None:
+        self._ground = ground
+        self._whole = whole
+        self._launching: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self, request: LaunchRequest) -> MicroVM:
+        """Accept a launch: PENDING and durable when this returns.
+
+        Raises what a launch raises, as far as it can be known at once; all else becomes the reason
+        for which the microVM is TERMINATED.
+        """
+        spans = Spans(self._ground.clock)
+        order = await ordered(self._ground, request)
+        with self._ground.admission.launch(request.account, order.size) as hold:
+            preparing = self._whole.verbs.started(prepared(self._ground, order, spans))
+            await asyncio.wait({preparing}, timeout=_AT_HAND_S)
+            full = preparing.result() if preparing.done() else None
+            ready = self._whole.pool.take(Kind.of(full)) if full else None
+            hold.microvm_id = ready.microvm_id if ready else new_id()
+            vm = await recorded(
+                self._ground, order, spans, microvm_id=hold.microvm_id, full=full, ready=ready
+            )
+        accepted = _Launch(microvm_id=vm.id, preparing=preparing, ready=ready, spans=spans)
+        self._later(self._up(accepted))
+        return vm
+
+    async def suspend(self, microvm_id: str) -> MicroVM:
+        """Begin to suspend: SUSPENDING, or SUSPENDED already, and durable when this returns."""
+        return await self._begun(microvm_id, self._whole.suspend, State.SUSPENDING)
+
+    async def resume(self, microvm_id: str) -> MicroVM:
+        """Begin to resume: PENDING, or RUNNING already, and durable when this returns."""
+        return await self._begun(microvm_id, self._whole.resume, State.PENDING)
+
+    async def terminate(self, microvm_id: str) -> MicroVM:
+        """Begin to terminate: TERMINATING and durable when this returns.
+
+        A verb that is under way finds that out when it writes what it has done, and gives way.
+        """
+        try:
+            vm = await self._doomed(microvm_id, SUCCESS)
+        except NoSpace:  # what ends makes room
+            return await self._whole.terminate(microvm_id)
+        self._later(self._whole.terminate(microvm_id))
+        return vm
+
+    async def carry_out(self, vm: MicroVM, due: Due) -> None:
+        """Do what has become due; return when it is done, or has failed."""
+        if due.verb is Verb.SUSPEND:
+            await self._whole.suspend(vm.id)
+            return
+        with suppress(NoSpace, NotFound):
+            await self._doomed(vm.id, due.reason)
+        await self._whole.terminate(vm.id)
+
+    def take_up(self, vm: MicroVM) -> None:
+        """Go on with what an earlier server had accepted and not done."""
+        if vm.state is State.PENDING and vm.delta is None:
+            self._later(self._again(vm))
+        elif vm.state is State.PENDING:
+            self._later(self._whole.resume(vm.id))
+        elif vm.state is State.SUSPENDING:
+            self._later(self._whole.suspend(vm.id))
+
+    async def _again(self, vm: MicroVM) -> None:
+        """Launch a microVM whose launch an earlier server had accepted."""
+        spans = Spans(self._ground.clock)
+        preparing = self._whole.verbs.started(self._prepared_again(vm, spans))
+        await self._up(_Launch(microvm_id=vm.id, preparing=preparing, ready=None, spans=spans))
+
+    async def _prepared_again(self, vm: MicroVM, spans: Spans) -> Snapshot:
+        source = await self._ground.sources.of(vm)
+        request = LaunchRequest(
+            image=vm.image, account=vm.account, execution_role=vm.execution_role, source=source
+        )
+        order = Order(request=request, source=source, size=vm.size)
+        return await prepared(self._ground, order, spans)
+
+    async def _up(self, one: _Launch) -> None:
+        """Bring a PENDING row up; what it comes to is in the row."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._launching[one.microvm_id] = task
+        handed_over = asyncio.Event()
+        try:
+            async with self._whole.verbs.turn(one.microvm_id):
+                await self._brought_up(one, handed_over)
+        except BaseException as error:
+            if not handed_over.is_set():
+                await aio.finish(self._given_up(one, error), within=_CLEANUP_S)
+            raise
+        finally:
+            self._launching.pop(one.microvm_id, None)
+
+    async def _brought_up(self, one: _Launch, handed_over: asyncio.Event) -> None:
+        """Do what a launch does once it is its turn; from `handed_over` on it cleans up itself."""
+        full = await asyncio.shield(one.preparing)
+        place = Place(microvm_id=one.microvm_id, full=full, standby=one.ready)
+        quick = one.ready is not None and one.ready.warm
+        self._whole.verbs.timelines[one.microvm_id] = {"launch": one.spans.spans}
+        async with self._whole.starts.one(one.spans, quick=quick):
+            vm = self._ground.registry.get(one.microvm_id)
+            if vm.state is not State.PENDING:
+                raise WrongState(f"microVM {vm.name} was terminated before it was launched")
+            handed_over.set()
+            await brought_up(self._ground, vm, place, one.spans)
+
+    async def _given_up(self, one: _Launch, why: BaseException) -> None:
+        """End what was made for a launch that has not begun."""
+        if one.ready is not None:
+            await discarded(self._ground, one.ready)
+        vm = self._ground.registry.peek(one.microvm_id)
+        if vm is not None and vm.state is State.PENDING:
+            await ended(self._ground, one.microvm_id, f"it could not be launched: {why}")
+
+    async def _begun(self, microvm_id: str, verb: To, state: State) -> MicroVM:
+        """Start a verb; return when it has brought the microVM to `state`, or is over.
+
+        It may have to wait for another one's end, which may itself lead to `state`.
+        """
+        vm = self._ground.registry.get(microvm_id)
+        if vm.state is state:
+            return vm
+        done = self._whole.verbs.started(verb(microvm_id))
+        while True:
+            change = self._ground.registry.change(microvm_id)
+            await asyncio.wait({done, change}, return_when=asyncio.FIRST_COMPLETED)
+            if done.done():
+                return done.result()
+            if change.result().state is state:
+                done.add_done_callback(_told)
+                return change.result()
+
+    async def _doomed(self, microvm_id: str, reason: str) -> MicroVM:
+        """Write down that a microVM ends, whatever else is being done with it."""
+        while True:
+            vm = self._ground.registry.get(microvm_id)
+            if vm.state in _PASSED:
+                return vm
+            with suppress(Conflict):  # it was changed meanwhile
+                vm = await self._ground.registry.save(vm.to(State.TERMINATING, reason=reason))
+                launching = self._launching.get(microvm_id)
+                if launching is not None:
+                    launching.cancel()
+                return vm
+
+    def _later(self, verb: Coroutine[Any, Any, object]) -> None:
+        self._whole.verbs.started(verb).add_done_callback(_told)
+
+
+def _told(done: "asyncio.Future[Any]") -> None:
+    """Log why a verb that was answered before has failed."""
+    error = None if done.cancelled() else done.exception()
+    if isinstance(error, EmberkeepError):
+        _log.warning("microvm.verb_failed", why=error.message)
+    elif error is not None:
+        _log.error("microvm.verb_failed", exc_info=error)
