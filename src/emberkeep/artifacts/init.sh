@@ -58,6 +58,10 @@ mount_image() {
 		lower=$image/lower$n:$lower
 		n=$((n + 1))
 	done
+	if [ -f /config.json ]; then # of the image's main process: one line of JSON
+		IFS= read -r config </config.json
+		printf '%s\n' "$config" >$image/config.json || fail "cannot write config.json"
+	fi
 	need disk
 	mount -t ext4 -o noatime "$found" $image/disk || fail "cannot mount the writable disk"
 	mkdir -p $image/disk/upper $image/disk/work

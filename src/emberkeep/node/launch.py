@@ -36,8 +36,8 @@ class Order:
 async def ordered(ground: Ground, request: LaunchRequest) -> Order:
     """Find out what `request` means; raise where it makes no sense for its image."""
     source = request.source or await ground.sources.find(request.image, request.account)
-    default = Size(Memory(ground.settings.default_memory_mib))
-    order = Order(request=request, source=source, size=source.size or request.size or default)
+    size = size_of(ground, source, request.size)
+    order = Order(request=request, source=source, size=size)
     if request.size is not None and request.size != order.size:
         raise Invalid(
             f"image {source.image} was built for {order.size}: its microVMs have no other size",
@@ -45,6 +45,11 @@ async def ordered(ground: Ground, request: LaunchRequest) -> Order:
         )
     check_payload(source, request.hook_payload)
     return order
+
+
+def size_of(ground: Ground, source: Source, asked: Size | None = None) -> Size:
+    """Return what a microVM of `source` is given."""
+    return source.size or asked or Size(Memory(ground.settings.default_memory_mib))
 
 
 def check_payload(source: Source, payload: str | None) -> None:

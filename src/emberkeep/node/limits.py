@@ -15,6 +15,7 @@ from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.units import Size
 from emberkeep.node.capacity import Capacity, available_mib, free_disk_mib
 
+_NOBODY: Final = ""  # whose temporary microVMs are
 _HOST_SHARE: Final = 0.85  # of the host's memory; the rest is the server's and everybody else's
 Count = Annotated[int, Meta(ge=1)]
 
@@ -86,6 +87,13 @@ class Admission:
         limits.check_account(self.limits, account, self.used_by(account), size)
         self._check_host(size)
         with _held(self._launches, Hold(account, size)) as hold:
+            yield hold
+
+    @contextmanager
+    def temporary(self, size: Size) -> Iterator[Hold]:
+        """Hold room on the host for a microVM that is no account's; raise as `launch` does."""
+        self._check_host(size)
+        with _held(self._launches, Hold(_NOBODY, size)) as hold:
             yield hold
 
     @contextmanager

@@ -1,27 +1,34 @@
 """The microVMs of one machine: each verb under the turn of its microVM, to its end."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import structlog
 
+from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.errors import Conflict, WrongState
+from emberkeep.domain.images import Sizes, Source
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.requests import LaunchRequest
+from emberkeep.domain.units import Size
+from emberkeep.guestlink.agent import Agent
 from emberkeep.network.slots import Slots
 from emberkeep.node.adopt import adopt, mended, recover
 from emberkeep.node.journal import Journal
-from emberkeep.node.launch import Place, launch, ordered, prepared
+from emberkeep.node.launch import Place, launch, ordered, prepared, size_of
 from emberkeep.node.made_of import NodeParts, ground_of
 from emberkeep.node.pool import Pool
 from emberkeep.node.resume import resume
 from emberkeep.node.running import Live, Running, logged
+from emberkeep.node.sizes import sizes_of
 from emberkeep.node.spans import Spans
 from emberkeep.node.standby import Kind, new_id
 from emberkeep.node.starts import Starts
 from emberkeep.node.supply import NodeSupply
 from emberkeep.node.suspend import suspend
+from emberkeep.node.temporary import Errand, temporary
 from emberkeep.node.terminate import ended, terminate
 from emberkeep.node.verbs import Verbs
 from emberkeep.node.views import DAY_S, Views
@@ -95,6 +102,37 @@ class Node(Views):
         if known.state is State.TERMINATED:
             return known
         return await self.verbs.carried_out(self._terminated(known.id))
+
+    @asynccontextmanager
+    async def temporary(
+        self,
+        source: Source,
+        *,
+        size: Size,
+        disks: Mapping[str, Path],
+        egress: EgressPolicy | None,
+    ) -> AsyncGenerator[Agent]:
+        """Run a microVM without a row for the length of the block, with raw disks by serial.
+
+        It starts from a snapshot of `source`, made on first use; the disks' sizes are part of that.
+        """
+        self._open_for_more()
+        errand = Errand(source=source, size=size, disks=disks, egress=egress)
+        async with temporary(self.ground, errand) as guest:
+            yield guest.agent
+
+    async def take(self, source: Source, tell: Callable[[str], None]) -> Sizes:
+        """Make sure of the snapshot of `source`, booting it if there is none (spec §4.5, §4.6).
+
+        `tell` is given what happens, by lines. Raises `BuildFailed` where the workload is at fault.
+        """
+        self._open_for_more()
+        full = await self.ground.images.snapshot(source, size_of(self.ground, source), tell=tell)
+        return sizes_of(full)
+
+    async def forget(self, key: str) -> None:
+        """Remove the snapshots of a source that nothing is launched from any more. Idempotent."""
+        await self.ground.images.forget(key)
 
     async def close(self, *, microvms: str) -> None:
         """Suspend or terminate every microVM; take no new ones."""

@@ -98,7 +98,7 @@ async def made(ground: Ground, kind: Kind, *, warm: bool) -> Standby:
             await furnish(ground, home, full)
             async with ground.berths.one(full.shape, own) as berth:
                 machine = await ground.hypervisor.waiting(full, replace(berth, patient=True))
-        undo.push_async_callback(_gone, ground, microvm_id, machine)
+        undo.push_async_callback(gone, ground, microvm_id, machine)
         live = await _warmed(ground, microvm_id, full, machine) if warm else None
         undo.pop_all()
     return Standby(
@@ -109,7 +109,7 @@ async def made(ground: Ground, kind: Kind, *, warm: bool) -> Standby:
 
 async def discarded(ground: Ground, standby: Standby) -> None:
     """End a VMM that nobody claimed, and all that was made for it."""
-    await _gone(ground, standby.microvm_id, standby.machine)
+    await gone(ground, standby.microvm_id, standby.machine)
     await aio.in_thread(ground.layout.microvm(standby.microvm_id).remove)
     standby.held.close()
 
@@ -128,7 +128,8 @@ async def _warmed(ground: Ground, microvm_id: str, full: Snapshot, machine: Mach
     return live
 
 
-async def _gone(ground: Ground, microvm_id: str, machine: Machine) -> None:
+async def gone(ground: Ground, microvm_id: str, machine: Machine) -> None:
+    """End a VMM that is nobody's, and give its slot back."""
     live = ground.running.get(microvm_id)
     if live is not None:
         await aio.finish(ground.running.end(live), within=_END_S)

@@ -43,7 +43,7 @@ async def repair(link: Link, clock: Clock, identity: Identity | None) -> Agent:
     return agent
 
 
-async def let_go(agent: Agent, clock: Clock, metadata: str) -> None:
+async def let_go(agent: Agent, clock: Clock, metadata: str | None) -> None:
     """Thaw, with the clock within the promise and `metadata` in the guest's metadata service.
 
     The error of a clock that was set is at most the time the message took. `thaw` sets it, behind
