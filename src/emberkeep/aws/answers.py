@@ -5,50 +5,47 @@ from typing import Any, Final
 
 import msgspec
 
-from emberkeep.aws.errors import STATUSES, AwsError
+from emberkeep.aws.errors import SERIALIZATION, STATUSES, AwsError
 from emberkeep.aws.models import CORE, Model
 
 Headers = list[tuple[bytes, bytes]]
+Answer = tuple[int, Headers, bytes]
 _JSON: Final = b"application/json"
-_SPELLINGS: Final = ("message", "Message")
+_TEXTS: Final = frozenset({"message", "Message"})
 
 
-def headers(request_id: str, body: bytes, *, error: str | None = None) -> Headers:
-    """Return the headers of an answer; one without a body has no type either."""
-    found = [
-        (b"x-amzn-requestid", request_id.encode()),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    if body:
-        found.append((b"content-type", _JSON))
-    if error is not None:
-        found.append((b"x-amzn-errortype", error.encode("latin-1", "replace")))
-    return found
+def success(status: int, body: bytes, request_id: str) -> Answer:
+    """Return status, headers and body of a success; one without a body has no type either."""
+    return status, _headers(request_id, body), body
 
 
-def failure(error: AwsError, model: Model, request_id: str) -> tuple[int, Headers, bytes]:
+def failure(error: AwsError, model: Model, request_id: str) -> Answer:
     """Return status, headers and body of an answer that is not a success."""
     shape = model.error(error.type)
     status = error.status or (shape.status if shape else None) or STATUSES.get(error.type, 400)
     body = msgspec.json.encode(_members(error, model))
-    found = headers(request_id, body, error=error.type)
+    headers = _headers(request_id, body)
+    headers.append((b"x-amzn-errortype", error.type.encode("latin-1", "replace")))
     if error.retry_after is not None:
-        found.append((b"retry-after", str(error.retry_after).encode()))
-    return status, found, body
+        headers.append((b"retry-after", str(error.retry_after).encode()))
+    return status, headers, body
+
+
+def _headers(request_id: str, body: bytes) -> Headers:
+    headers = [
+        (b"x-amzn-requestid", request_id.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    if body:
+        headers.append((b"content-type", _JSON))
+    return headers
 
 
 def _members(error: AwsError, model: Model) -> Mapping[str, Any]:
+    """Return the body: `lambda-microvms` names what it has nothing to say of, as in successes."""
     shape = model.error(error.type)
-    known = [one for one in shape.members.values() if one.location == "body"] if shape else []
-    names = [one.wire for one in known]
-    said = dict(error.members)
-    if not any(one in said for one in _SPELLINGS):
-        said = {next((one for one in names if one in _SPELLINGS), "message"): error.message, **said}
-    if model.name == CORE:
-        return {"Type": "User", **said} if "Type" in names and status_is_users(shape) else said
-    return said | {name: None for name in names if name not in said}
-
-
-def status_is_users(shape: Any) -> bool:  # noqa: ANN401
-    """Tell whether a failure is the client's."""
-    return bool(shape and shape.status and shape.status < 500)  # noqa: PLR2004
+    known = [one.wire for one in shape.members.values() if one.location == "body"] if shape else []
+    ours = "Message" if error.type == SERIALIZATION else "message"  # recorded so (spec §2.1)
+    text = next((one for one in known if one in _TEXTS), ours)
+    said = {text: error.message, **error.members}
+    return said if model.name == CORE else dict.fromkeys(known) | said

@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -12,8 +11,8 @@ from starlette.types import Receive, Scope, Send
 from emberkeep.aws import answers
 from emberkeep.aws.auth import Authenticate
 from emberkeep.aws.call import Call, Context
-from emberkeep.aws.errors import AwsError, translated
-from emberkeep.aws.models import CORE, MICROVMS, Model, load
+from emberkeep.aws.errors import AwsError, bug, translated
+from emberkeep.aws.models import CORE, MICROVMS, load
 from emberkeep.aws.plans import Plan, plans
 from emberkeep.aws.received import Received
 from emberkeep.aws.routes import Labels, Routes
@@ -30,14 +29,6 @@ class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A request that is known to mean an operation."""
-
-    plan: Plan
-    labels: Labels
-
-
 class AwsFace:
     """Answers for both services; what is no operation of theirs is an `UnknownOperation`."""
 
@@ -52,60 +43,57 @@ class AwsFace:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = str(uuid.uuid4())
-        model = load(CORE if scope["path"].startswith("/2026-") else MICROVMS)
         try:
             status, headers, body = await self._answer(scope, receive, request_id)
-        except AwsError as error:
-            status, headers, body = answers.failure(error, model, request_id)
         except ClientGone:
             return
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, request_id: str
-    ) -> tuple[int, answers.Headers, bytes]:
-        asked = self._identified(scope)
-        request = await _received(scope, receive, request_id)
+    async def _answer(self, scope: Scope, receive: Receive, request_id: str) -> answers.Answer:
+        model = load(CORE if scope["path"].startswith("/2026-") else MICROVMS)
+        try:
+            plan, labels = self._identified(scope)
+            request = await _received(scope, receive, request_id)
+            call = await self._call(plan, labels, request)
+            body = plan.written(await self._dispatched(call, plan))
+        except AwsError as error:
+            return answers.failure(error, model, request_id)
+        except ClientGone:
+            raise
+        except Exception:
+            log.exception("aws.failed", path=scope["path"], request_id=request_id)
+            return answers.failure(bug(model.name), model, request_id)
+        return answers.success(plan.operation.status, body, request_id)
+
+    def _identified(self, scope: Scope) -> tuple[Plan, Labels]:
+        operation, labels = self._routes.find(scope["method"], scope["raw_path"].decode("latin-1"))
+        if operation.name not in self._handlers:
+            raise AwsError("UnknownOperationException", f"{operation.name} is not offered here")
+        return self._plans[operation.name], labels
+
+    async def _call(self, plan: Plan, labels: Labels, request: Received) -> Call:
         identity = await self._authenticate(request)
-        call = Call(
-            operation=asked.plan.operation.name,
-            input=asked.plan.read(asked.labels, request.query, request.body),
+        return Call(
+            operation=plan.operation.name,
+            input=plan.read(labels, request.query, request.body),
             account=identity.account,
             key_id=identity.key_id,
             region=identity.region,
-            request_id=request_id,
+            request_id=request.request_id,
             context=self._context,
         )
-        body = asked.plan.written(await self._dispatched(call, asked.plan))
-        return asked.plan.operation.status, answers.headers(request_id, body), body
 
-    def _identified(self, scope: Scope) -> _Asked:
-        path = scope["raw_path"].decode("latin-1")
-        operation, labels = self._routes.find(scope["method"], path)
-        if operation.name not in self._handlers:
-            raise AwsError("UnknownOperationException", f"{operation.name} is not offered here")
-        return _Asked(plan=self._plans[operation.name], labels=labels)
-
-    async def _dispatched(self, call: Call, plan: Plan) -> dict[str, Any]:
+    async def _dispatched(self, call: Call, plan: Plan) -> Mapping[str, Any]:
         try:
             return await self._handlers[call.operation](call)
         except EmberkeepError as error:
             raise translated(error, plan.model.name, plan.operation.errors) from error
-        except AwsError:
-            raise
-        except Exception as error:
-            log.exception("aws.failed", operation=call.operation, request=call.request_id)
-            raise _bug(plan.model) from error
-
-
-def _bug(model: Model) -> AwsError:
-    name = "ServiceException" if model.name == CORE else "InternalServerException"
-    return AwsError(name, "the server made a mistake: see its log", retry_after=1)
 
 
 async def _received(scope: Scope, receive: Receive, request_id: str) -> Received:
-    headers = tuple((key.decode("latin-1"), one.decode("latin-1")) for key, one in scope["headers"])
+    pairs = scope["headers"]
+    headers = tuple((key.decode("latin-1"), one.decode("latin-1")) for key, one in pairs)
     said = next((one for key, one in headers if key == "content-length"), "")
     if said.isdecimal() and int(said) > LARGEST:
         raise _too_large()

@@ -18,10 +18,11 @@ from emberkeep.domain.errors import (
 
 VALIDATION: Final = "ValidationException"
 NOT_FOUND: Final = "ResourceNotFoundException"
+SERIALIZATION: Final = "SerializationException"
 # Of errors that no shape of the model says it of: those of the protocol, and of who may ask.
 STATUSES: Final[Mapping[str, int]] = {
     VALIDATION: 400,
-    "SerializationException": 400,
+    SERIALIZATION: 400,
     "MissingAuthenticationTokenException": 403,
     "UnrecognizedClientException": 403,
     "InvalidSignatureException": 403,
@@ -82,6 +83,11 @@ def invalid(message: str) -> AwsError:
     return AwsError(VALIDATION, message)
 
 
+def unreadable(message: str) -> AwsError:
+    """Return the refusal of a request that is not even of the right form."""
+    return AwsError(SERIALIZATION, message)
+
+
 def not_found(message: str) -> AwsError:
     """Return the answer about what is not there, or is somebody else's."""
     return AwsError(NOT_FOUND, message)
@@ -99,3 +105,9 @@ def translated(error: EmberkeepError, service: str, modelled: tuple[str, ...]) -
         name = fault
     again = _RETRY_S if isinstance(error, Throttled) or name == fault else None
     return AwsError(name, error.message, retry_after=again)
+
+
+def bug(service: str) -> AwsError:
+    """Return the answer about a mistake of ours, of which it tells nothing."""
+    name = "ServiceException" if service == CORE else "InternalServerException"
+    return AwsError(name, "the server made a mistake; its log has more", retry_after=_RETRY_S)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from emberkeep.aws.errors import AwsError
+from emberkeep.aws.errors import unreadable
 from emberkeep.aws.models import CORE, MICROVMS, Model, Operation, load
 from emberkeep.aws.reading import Reader, Readers
 from emberkeep.aws.routes import Labels, decoded
@@ -117,7 +117,7 @@ def _document(body: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise AwsError("SerializationException", f"the body is not JSON: {error}") from None
+        raise unreadable(f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise AwsError("SerializationException", "the body is not a JSON object")
+        raise unreadable("the body is not a JSON object")
     return document

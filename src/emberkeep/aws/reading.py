@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, NoReturn
 
-from emberkeep.aws.errors import AwsError
+from emberkeep.aws.errors import unreadable
 from emberkeep.aws.models import Member, Model, Shape
 from emberkeep.aws.rules import Check, check, rules
 from emberkeep.aws.violations import NOT_NULL, Violations, at, in_order_of_hash, small
@@ -245,5 +245,4 @@ def _expected(what: str, value: object) -> NoReturn:
 
 
 def _refuse(message: str) -> NoReturn:
-    """End the request: it cannot be read. The capital letter is AWS's (spec §2.6)."""
-    raise AwsError("SerializationException", None, members={"Message": message})
+    raise unreadable(message)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from emberkeep.aws.errors import AwsError
+from emberkeep.aws.errors import AwsError, unreadable
 from emberkeep.aws.models import Operation
 
 # Where AWS's operations are: images and microVMs, connectors, tags; and the runtimes of
@@ -54,4 +54,4 @@ def decoded(text: str) -> str:
     try:
         return unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
-        raise AwsError("SerializationException", "the URI is not UTF-8") from None
+        raise unreadable("the URI is not UTF-8") from None

@@ -9,9 +9,12 @@ from emberkeep.aws.models import Shape
 
 Check = Callable[[Any], list[str]]
 
-# Python's `re` has no Unicode categories: \w is letters, numbers and "_" (which stands beside them
-# wherever the models use these), and of separators there are few.
-_CATEGORIES: Final = {
+# The patterns are Java's: \s and \d mean ASCII there. And Python's `re` has no Unicode categories:
+# \w is letters, numbers and "_" (which stands beside them wherever the models use these), and of
+# separators there are few.
+_CLASSES: Final = {
+    r"[^\s]": "[^ \t\n\x0b\f\r]",
+    r"\d": "[0-9]",
     r"\p{L}": r"\w",
     r"\p{N}": "",
     r"\p{Z}": "\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
@@ -38,7 +41,7 @@ def rules(shape: Shape) -> list[str]:
 @cache
 def compiled(pattern: str) -> re.Pattern[str]:
     """Return a pattern of the models as Python understands it; it must match the whole value."""
-    for theirs, ours in _CATEGORIES.items():
+    for theirs, ours in _CLASSES.items():
         pattern = pattern.replace(theirs, ours)
     return re.compile(pattern)
 

@@ -1,0 +1,110 @@
+"""An AWS client whose requests go straight into the application: no network, no threads."""
+
+import asyncio
+import io
+import urllib.parse
+
+import botocore.awsrequest
+import botocore.config
+import botocore.session
+
+from emberkeep.aws.app import AwsFace
+from emberkeep.aws.call import Context
+from emberkeep.aws.paging import Pages
+from emberkeep.aws.received import Identity
+
+ACCOUNT, REGION = "123456789012", "eu-central-1"
+BASE = "http://emberkeep.test"
+
+
+class StoppedClock:
+    """Always the same moment."""
+
+    def wall_ns(self):
+        return 1_785_370_000_123_000_000
+
+    def monotonic_ns(self):
+        return 1
+
+
+async def anybody(request):
+    """Take every request for one of the same account."""
+    return Identity(account=ACCOUNT, key_id="AKIAEXAMPLE", region=REGION)
+
+
+def face(handlers, **context):
+    """Return the application over `handlers`, for whoever asks."""
+    parts = {"node": None, "clock": StoppedClock(), "pages": Pages(b"k" * 32), **context}
+    return AwsFace(Context(**parts), handlers, anybody)
+
+
+class Answer:
+    """What an application sent."""
+
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+
+def ask(app, method, target, body=b"", headers=(), chunks=None):
+    """Send a request and return the `Answer`; an application that would wait for more fails."""
+    path, _, query = target.partition("?")
+    sent = []
+    parts = [body] if chunks is None else chunks
+    messages = [
+        {"type": "http.request", "body": part, "more_body": number < len(parts)}
+        for number, part in enumerate(parts, 1)
+    ]
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": urllib.parse.unquote(path),
+        "raw_path": path.encode("latin-1"),
+        "query_string": query.encode("latin-1"),
+        "headers": [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers],
+        "client": ("127.0.0.1", 1),
+    }
+
+    async def receive():
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    start, rest = sent
+    found = {k.decode("latin-1"): v.decode("latin-1") for k, v in start["headers"]}
+    return Answer(start["status"], found, rest["body"])
+
+
+def client(app, service, **config):
+    """Return a botocore client; what it asks is kept in `client.sent`."""
+    made = botocore.session.get_session().create_client(
+        service,
+        region_name=REGION,
+        endpoint_url=BASE,
+        aws_access_key_id="AKIAEXAMPLE",
+        aws_secret_access_key="secret",  # noqa: S106
+        config=botocore.config.Config(retries={"total_max_attempts": 1}, **config),
+    )
+    made.sent = []
+
+    def straight(request, **_):
+        made.sent.append(request)
+        body = request.body or b""
+        answer = ask(
+            app,
+            request.method,
+            request.url.removeprefix(BASE),
+            body.encode() if isinstance(body, str) else body,
+            [(k, v.decode() if isinstance(v, bytes) else v) for k, v in request.headers.items()],
+        )
+        raw = _Raw(answer.body)
+        return botocore.awsrequest.AWSResponse(request.url, answer.status, answer.headers, raw)
+
+    made.meta.events.register("before-send.*", straight)
+    return made
+
+
+class _Raw(io.BytesIO):
+    def stream(self, **_):
+        yield self.read()
