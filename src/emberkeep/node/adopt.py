@@ -3,16 +3,19 @@
     RUNNING       its VMM answers: taken over          it is gone: TERMINATED
     SUSPENDING    its delta is sealed: SUSPENDED       else it runs on, if its VMM answers
     SUSPENDED     nothing to do
-    PENDING       a resume: SUSPENDED                  a launch, never acknowledged: TERMINATED
+    PENDING       a resume: it is done                 a launch that was promised: it is done
+                                                       one never acknowledged: TERMINATED
     TERMINATING   TERMINATED
 
-Every process, folder and file that belongs to none of them is removed.
+What runs on from SUSPENDING is suspended behind this, and what is to be done is done then:
+`node.lives` takes it up. Every process, folder and file that belongs to none of them is removed.
 """
 
 from dataclasses import replace
 
 import structlog
 
+from emberkeep.base import aio
 from emberkeep.base.files import remove_tree
 from emberkeep.domain.errors import EmberkeepError
 from emberkeep.domain.microvms import MicroVM, State
@@ -100,12 +103,11 @@ async def _settled(ground: Ground, vm: MicroVM) -> None:
         vm = await ground.registry.save(
             replace(vm.to(State.SUSPENDED), delta=delta_path(ground, vm).name, process=None)
         )
-    if vm.state is State.PENDING and vm.delta:
-        vm = await ground.registry.save(
-            vm.to(State.SUSPENDED, reason="the resume was interrupted when Emberkeep ended")
-        )
-    if vm.state is State.SUSPENDED:
+    if vm.state is State.SUSPENDED or (vm.state is State.PENDING and vm.delta):
         _tidy(ground, vm, keep=vm.delta)
+        return
+    if vm.state is State.PENDING and vm.terms.promised:
+        await aio.in_thread(ground.layout.microvm(vm.id).remove)
         return
     launching = vm.state is State.PENDING
     reason = "the launch was interrupted" if launching else "the VMM was gone"

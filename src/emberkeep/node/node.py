@@ -18,6 +18,7 @@ from emberkeep.network.slots import Slots
 from emberkeep.node.adopt import adopt, mended, recover
 from emberkeep.node.journal import Journal
 from emberkeep.node.launch import Place, launch, ordered, prepared, size_of
+from emberkeep.node.lives import Lives, Whole
 from emberkeep.node.made_of import NodeParts, ground_of
 from emberkeep.node.pool import Pool
 from emberkeep.node.resume import resume
@@ -30,6 +31,7 @@ from emberkeep.node.supply import NodeSupply
 from emberkeep.node.suspend import suspend
 from emberkeep.node.temporary import Errand, temporary
 from emberkeep.node.terminate import ended, terminate
+from emberkeep.node.timers import Timers
 from emberkeep.node.verbs import Verbs
 from emberkeep.node.views import DAY_S, Views
 
@@ -55,6 +57,13 @@ class Node(Views):
         self.ground = ground_of(made_of, running, journal, slots)
         supply = NodeSupply(self.ground, made_of.pool, self.verbs.calm_s)
         self.pool = Pool(supply, made_of.pool, made_of.clock)
+        whole = Whole(
+            pool=self.pool, starts=self._starts, verbs=self.verbs,
+            suspend=self.suspend, resume=self.resume, terminate=self.terminate,
+        )  # fmt: skip
+        self.lives = Lives(self.ground, whole)
+        self.timers = Timers(self.peek, self.lives.carry_out, made_of.clock)
+        self.ground.registry.tell(self.timers.changed)
 
     @classmethod
     @asynccontextmanager
@@ -63,10 +72,10 @@ class Node(Views):
         async with asyncio.TaskGroup() as tasks:
             node = cls(made_of, tasks)
             await adopt(node.ground)
-            for live in node.ground.running.all():
-                tasks.create_task(logged(node._recovered(live.microvm_id)))
+            for vm in node.ground.registry.all():
+                tasks.create_task(logged(node._taken_up(vm)))
             await made_of.store.forget(made_of.clock.wall_ns() / 1e9 - DAY_S)
-            jobs = (node.ground.slots, node.ground.metadata, node.pool)
+            jobs = (node.ground.slots, node.ground.metadata, node.pool, node.ground.logs)
             keepers = [tasks.create_task(logged(job.keep())) for job in jobs]
             node.ground.running.later(node.ground.images.verify_ahead())
             try:
@@ -86,6 +95,11 @@ class Node(Views):
         """Launch a microVM; it is RUNNING when this returns."""
         self._open_for_more()
         return await self.verbs.carried_out(self._launched(request))
+
+    async def run(self, request: LaunchRequest) -> MicroVM:
+        """Accept a launch: PENDING and durable when this returns (spec §2.3)."""
+        self._open_for_more()
+        return await self.lives.run(request)
 
     async def suspend(self, ref: str) -> MicroVM:
         """Suspend a RUNNING microVM; one that is SUSPENDED stays so (spec §2.5)."""
@@ -212,11 +226,13 @@ class Node(Views):
             await self._journal.died(vm, live.why)
             await ended(self.ground, live.microvm_id, live.why)
 
-    async def _recovered(self, microvm_id: str) -> None:
-        async with self.verbs.turn(microvm_id):
-            live = self.ground.running.get(microvm_id)
+    async def _taken_up(self, vm: MicroVM) -> None:
+        """See to what an earlier server has left, then do what it had accepted to do."""
+        async with self.verbs.turn(vm.id):
+            live = self.ground.running.get(vm.id)
             if live is not None:
                 await recover(self.ground, live)
+        self.lives.take_up(vm)
 
     def _open_for_more(self) -> None:
         if self._closing:

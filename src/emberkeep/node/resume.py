@@ -28,12 +28,12 @@ async def resume(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
     The disk stays frozen until the thaw, and the thaw comes behind the commit: up to there the
     delta fits the disk and can be restored again.
     """
-    with spans.span("verify"):
-        await ground.running.gone(vm.id)  # the VMM that wrote the delta and the disk
-        full, delta = await _opened(ground, vm)
-    metadata = await ground.metadata.of(vm)
     pending = await ground.registry.save(vm.to(State.PENDING))
     async with _suspended_after_failure(ground, pending):
+        with spans.span("verify"):
+            await ground.running.gone(vm.id)  # the VMM that wrote the delta and the disk
+            full, delta = await _opened(ground, vm)
+        metadata = await ground.metadata.of(vm)
         live = await restored(ground, pending, full, delta, spans)
         agent = await repaired(ground, live, None, spans)
     up = replace(pending.to(State.RUNNING), process=live.machine.identity, delta=None)
