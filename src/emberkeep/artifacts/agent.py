@@ -18,16 +18,16 @@ NEEDED: Final = re.compile(
     r"|libc6|libgcc-s1|libcap2|libseccomp2|libsystemd0|libyajl2|libgcrypt20|libgpg-error0|liblz4-1"
     r"|liblzma5|libzstd1|zlib1g|libbz2-1\.0|libexpat1|libffi8|libssl3|libuuid1|libcrypt1|libmd0"
 )
-_PYTHON: Final = "usr/lib/python3.11"
+PYTHON: Final = "usr/lib/python3.11"
 DROPPED: Final = (
     "usr/share/", "usr/include/", "usr/lib/systemd/", "usr/lib/valgrind/", "usr/lib/binfmt.d/",
     "usr/lib/x86_64-linux-gnu/gconv/", "usr/lib/x86_64-linux-gnu/perl", "usr/sbin/", "etc/",
-    *(f"{_PYTHON}/{name}/" for name in (
+    *(f"{PYTHON}/{name}/" for name in (
         "test", "lib2to3", "idlelib", "tkinter", "turtledemo", "pydoc_data", "ensurepip",
         "distutils", "unittest", "xmlrpc", "wsgiref", "dbm", "curses", "sqlite3", "venv",
     )),
 )  # fmt: skip
-_PACKAGE_PLACE: Final = "usr/lib/python3/dist-packages"
+PACKAGE_PLACE: Final = "usr/lib/python3/dist-packages"
 _MOUNT_POINTS: Final = ("proc", "sys", "dev", "run", "tmp", "etc", "var", "root")
 _FILES: Final = {
     "etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\n",
@@ -54,11 +54,11 @@ def unpack_base(commands: Commands, files: Sequence[Path], root: Path) -> None:
         (root / name).mkdir(exist_ok=True)
     for name, text in _FILES.items():
         (root / name).write_text(text)
-    (root / _PACKAGE_PLACE).mkdir(parents=True, exist_ok=True)
+    (root / PACKAGE_PLACE).mkdir(parents=True, exist_ok=True)
     init = root / "usr/libexec/emberkeep/init"
     init.parent.mkdir(parents=True)
     shutil.copy(root / "usr/bin/catatonit", init)
-    _compile(commands, root, _PYTHON)
+    compile_tree(commands, root, PYTHON)
 
 
 def pack_base(root: Path, target: Path) -> None:
@@ -72,14 +72,14 @@ def make(commands: Commands, base: Path, guest: Path, scratch: Path, *, inputs: 
     root, image = scratch / "root", scratch / "agent.erofs"
     with tarfile.open(base) as tar:
         tar.extractall(root)  # noqa: S202  written by pack_base, its digest is checked
-    place = root / _PACKAGE_PLACE / guest.name
+    place = root / PACKAGE_PLACE / guest.name
     shutil.copytree(guest, place, ignore=shutil.ignore_patterns("__pycache__"))
-    _compile(commands, root, f"{_PACKAGE_PLACE}/{guest.name}")
+    compile_tree(commands, root, f"{PACKAGE_PLACE}/{guest.name}")
     erofs.make(commands, image, root, inputs=inputs)
     return image
 
 
-def _compile(commands: Commands, root: Path, place: str) -> None:
+def compile_tree(commands: Commands, root: Path, place: str) -> None:
     """Compile by the root's own Python inside it: this host's may be another version."""
     commands.run(
         rooms.contained(

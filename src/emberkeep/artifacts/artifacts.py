@@ -11,7 +11,7 @@ from emberkeep.artifacts.settings import ArtifactSettings
 from emberkeep.base.aio import in_thread
 from emberkeep.domain.errors import Corrupt, NotFound, Unavailable
 
-ALL: Final = ("kernel", "initramfs", "agent", "image/debian-12")
+ALL: Final = ("kernel", "initramfs", "agent", "image/debian-12", "builder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from emberkeep.artifacts import agent, certificates, image, kernel, modules
+from emberkeep.artifacts import agent, builder, certificates, image, kernel, modules
 from emberkeep.artifacts.blobs import Blobs
 from emberkeep.artifacts.command import Commands, Stopped
 from emberkeep.artifacts.events import Event, Progress
@@ -75,6 +75,7 @@ def _chains(
         image.NAME: lambda: _image(shop, settings.extra_ca_file),
         "agent": lambda: _agent(shop),
         "kernel": lambda: _kernel(shop, wanted),
+        builder.NAME: lambda: _builder(shop, settings.extra_ca_file),
     }
     names = {"kernel" if name == "initramfs" else name for name in wanted}
     if unknown := names - set(chains):
@@ -144,7 +145,7 @@ def _agent(shop: Workshop) -> None:
         return {"part/agent": Made(file=tar, packages=names_used)}
 
     base = shop.ensure(("part/agent",), inputs, unpack)["part/agent"].digest
-    guest = guest_package()
+    guest = package("emberkeep_guest")
     inputs = digest(RECIPE, base, tree_digest(guest))
 
     def assemble(bench: Bench) -> Mapping[str, Made]:
@@ -167,13 +168,39 @@ def _image(shop: Workshop, extra_ca_file: Path | None) -> None:
     shop.ensure((image.NAME,), inputs, make)
 
 
-def guest_package() -> Path:
-    """Return where the agent's own source is; it is carried into the guest, never run here."""
-    spec = importlib.util.find_spec("emberkeep_guest")
+def _builder(shop: Workshop, extra_ca_file: Path | None) -> None:
+    recipe = (*builder.PACKAGES, builder.NEEDED.pattern, *builder.DROPPED)
+    part = f"part/{builder.NAME}"
+
+    def unpack(bench: Bench) -> Mapping[str, Made]:
+        names = builder.needed(shop.packages.closure(builder.PACKAGES))
+        files, names_used = shop.fetch(names, bench)
+        root, tar = bench.scratch / "root", bench.scratch / "root.tar"
+        bench.note("unpacking and compiling", 0.6)
+        root.mkdir()
+        builder.unpack_base(bench.commands, files, root)
+        agent.pack_base(root, tar)
+        return {part: Made(file=tar, packages=names_used)}
+
+    base = shop.ensure((part,), digest(RECIPE, SUITE, *recipe), unpack)[part].digest
+    inside = package("emberkeep_builder")
+    extra = "" if extra_ca_file is None else certificates.digest_of(extra_ca_file)
+    inputs = digest(RECIPE, base, tree_digest(inside), extra)
+
+    def assemble(bench: Bench) -> Mapping[str, Made]:
+        path = shop.blobs.path(base)
+        made = builder.make(bench, path, inside, extra=extra_ca_file, inputs=inputs)
+        return {builder.NAME: Made(file=made)}
+
+    shop.ensure((builder.NAME,), inputs, assemble)
+
+
+def package(name: str) -> Path:
+    """Return where a package's source is that is carried into microVMs and never run here."""
+    spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise Unavailable(
-            "the package emberkeep_guest is not installed",
-            hint="install emberkeep again: make setup",
+            f"the package {name} is not installed", hint="install emberkeep again: make setup"
         )
     return Path(spec.submodule_search_locations[0])
 

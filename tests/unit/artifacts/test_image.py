@@ -116,4 +116,5 @@ def test_modules_compiled_by_hash_are_no_longer_checked(tmp_path):
 
 
 def test_the_agents_package_is_found_without_running_it():
-    assert (setup.guest_package() / "__init__.py").is_file()
+    for name in ("emberkeep_guest", "emberkeep_builder"):
+        assert (setup.package(name) / "__init__.py").is_file()

@@ -15,8 +15,12 @@ from emberkeep.domain.errors import Invalid, Unavailable
 
 def test_what_configuration_brings_is_not_made():
     assert wanted(kernel=None, initramfs=None) == ALL
-    assert wanted(kernel=Path("/k"), initramfs=None) == ("initramfs", "agent", "image/debian-12")
-    assert wanted(kernel=Path("/k"), initramfs=Path("/i")) == ("agent", "image/debian-12")
+    assert wanted(kernel=Path("/k"), initramfs=None) == (
+        "initramfs", "agent", "image/debian-12", "builder",
+    )  # fmt: skip
+    assert wanted(kernel=Path("/k"), initramfs=Path("/i")) == (
+        "agent", "image/debian-12", "builder",
+    )  # fmt: skip
 
 
 async def test_an_unknown_artifact_is_refused(tmp_path):
