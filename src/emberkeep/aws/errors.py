@@ -26,7 +26,7 @@ STATUSES: Final[Mapping[str, int]] = {
     "MissingAuthenticationTokenException": 403,
     "UnrecognizedClientException": 403,
     "InvalidSignatureException": 403,
-    "IncompleteSignatureException": 400,
+    "IncompleteSignatureException": 403,
     "AccessDeniedException": 403,
     "UnknownOperationException": 404,
     "RequestTimeoutException": 408,

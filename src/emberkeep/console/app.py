@@ -90,10 +90,12 @@ class Console:
 
     async def _begin(self, request: Request) -> Response:
         login = await _read(request, Login)
-        by_key = bool(login.key) and self._sessions.accepts_key(login.key)
-        if not by_key and not (login.code and self._sessions.redeem(login.code)):
+        caller = self._sessions.whose_key(login.key) if login.key else None
+        if caller is None and login.code:
+            caller = self._sessions.redeem(login.code)
+        if caller is None:
             raise HTTPException(401, "the key is wrong" if login.key else "the code is used or old")
-        token = self._sessions.begin()
+        token = self._sessions.begin(caller)
         body = {"token": token, "expires_in_s": SESSION_S}
         return JSONResponse(body, 201, _PRIVATE)
 
@@ -102,9 +104,10 @@ class Console:
         return Response(status_code=204, headers=_PRIVATE)
 
     async def _code(self, request: Request) -> Response:
-        if not self._sessions.accepts_key(_bearer(request.headers)):
+        caller = self._sessions.whose_key(_bearer(request.headers))
+        if caller is None:
             raise HTTPException(401, "the access key is missing or wrong")
-        body = {"code": self._sessions.code(), "expires_in_s": CODE_S}
+        body = {"code": self._sessions.code(caller), "expires_in_s": CODE_S}
         return JSONResponse(body, 201, _PRIVATE)
 
 

@@ -7,11 +7,15 @@ from typing import Protocol
 from emberkeep.domain.endpoints import Ports
 from emberkeep.domain.events import Event
 from emberkeep.domain.images import Build, Image, Source, Version
+from emberkeep.domain.keys import AccessKey, Caller
 from emberkeep.domain.limits import LimitFacts
+from emberkeep.domain.logs import LogLine, LogName
 from emberkeep.domain.microvms import MicroVM
 from emberkeep.domain.records import Change, Stored, Token
 from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest, PoolFacts
 from emberkeep.domain.usage import Usage
+
+Headers = Sequence[tuple[bytes, bytes]]  # as ASGI has them: names in small letters
 
 
 class MicroVMs(Protocol):
@@ -122,6 +126,9 @@ class ImageRecords(Protocol):
 
     async def every_version(self) -> list[Version]:
         """Return all versions of all images: what must be kept is known by them."""
+
+    async def build_ids(self) -> frozenset[str]:
+        """Return the ids of all builds."""
 
     async def every_image(self) -> list[Image]:
         """Return all images of all accounts."""
@@ -259,6 +266,20 @@ class NodePort(Protocol):
     def follow(self, ref: str | None = None, *, after: int | None = None) -> AsyncGenerator[Event]:
         """Yield the events behind place `after`, or the next ones, until the server ends."""
 
+    async def logs(
+        self, ref: str, *, after: int | None = None, limit: int
+    ) -> tuple[LogName, Sequence[LogLine]]:
+        """Return where a microVM's log is, and lines of it: the first behind `after`, or the last.
+
+        Raises `NotFound` for a microVM that has none.
+        """
+
+    def follow_logs(self, ref: str, *, after: int | None = None) -> AsyncGenerator[LogLine]:
+        """Yield the lines behind place `after`, or the next ones, until the server ends."""
+
+    async def usage(self, first: str, last: str, *, account: str | None) -> Sequence[Usage]:
+        """Return what was used from day `first` to day `last` (UTC), up to this moment."""
+
     def agent(self, ref: str) -> AgentPort:
         """Return the live session of a RUNNING microVM, or raise `WrongState`."""
 
@@ -285,8 +306,43 @@ class Endpoints(Protocol):
         """Say where a request with `headers` may go, as headers; raise `Denied`."""
 
 
-class Credentials(Protocol):
-    """Who may speak to the API."""
+class AccessKeys(Protocol):
+    """The access keys that are remembered; what a method has returned from is durable."""
 
-    def accepts(self, token: str) -> bool:
-        """Tell whether `token` ("ID.SECRET") is right, in a time that does not depend on it."""
+    async def all(self) -> list[AccessKey]:
+        """Return every key, oldest first."""
+
+    async def add(self, key: AccessKey) -> None:
+        """Remember a new key; raise `Conflict` if its id is taken."""
+
+    async def save(self, key: AccessKey) -> None:
+        """Replace what is stored of `key`, or raise `NotFound`."""
+
+    async def remove(self, key_id: str) -> None:
+        """Forget a key. Idempotent."""
+
+
+class Credentials(Protocol):
+    """Who may speak to the API, and on whose behalf."""
+
+    def whose(self, token: str) -> Caller | None:
+        """Return who is let in with `token` ("ID.SECRET"), in a time that says nothing of it."""
+
+    def holds(self, caller: Caller) -> bool:
+        """Tell whether the key that somebody was let in with is still good."""
+
+    def anybody(self) -> Caller | None:
+        """Return who is let in without any key: nobody, unless the server is open."""
+
+    def signed(
+        self,
+        method: str,
+        target: tuple[bytes, bytes],
+        headers: Headers,
+        body: bytes | None = None,
+    ) -> tuple[Caller, str | None]:
+        """Return who signed a request as AWS's clients do, and the digest its body must have.
+
+        `target` is path and query as they were sent; a digest of None lets any body pass, and a
+        `body` of None comes later. Raises `Denied` for a request that is signed wrongly.
+        """

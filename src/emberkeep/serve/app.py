@@ -17,7 +17,6 @@ import uvicorn
 from emberkeep.api import SERVER_OPTIONS, build_app
 from emberkeep.artifacts.artifacts import Artifacts
 from emberkeep.aws.app import AwsFace
-from emberkeep.aws.auth import authenticate
 from emberkeep.aws.call import Context
 from emberkeep.aws.operations import HANDLERS
 from emberkeep.aws.paging import Pages
@@ -30,12 +29,14 @@ from emberkeep.node.berths import Parts
 from emberkeep.node.layout import Layout, owned
 from emberkeep.node.node import Node, NodeParts
 from emberkeep.proxy.proxy import Proxy, ProxyParts
-from emberkeep.serve import credentials, privileges
-from emberkeep.serve.config import Settings, homes
+from emberkeep.serve import privileges
+from emberkeep.serve.access import must_be_private
+from emberkeep.serve.access import opened as opened_access
+from emberkeep.serve.config import Settings
 from emberkeep.serve.confine import confined
 from emberkeep.serve.faces import Faces
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
-from emberkeep.store.database import opened
+from emberkeep.store.database import Stores, opened
 from emberkeep.vmm.bounds import whole_disk
 from emberkeep.vmm.cells import Cells
 from emberkeep.vmm.hypervisor import Hypervisor
@@ -55,6 +56,7 @@ def serve(settings: Settings, *, ready: Callable[[], None] | None = None) -> Non
     Raises `Conflict` if another server has the data folder or the port, `Unavailable` if this host
     lacks something.
     """
+    must_be_private(settings)
     os.umask(0o022)  # the jails' users read what we make; what is secret lies in private folders
     privileges.obtain(settings.data)
     proc.adopt_orphans()
@@ -67,8 +69,9 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
     listener = _listener(settings)
     async with AsyncExitStack() as held:
         held.callback(listener.close)
-        node = await held.enter_async_context(_node(settings))
-        keys = credentials.obtain(settings.data, endpoint=settings.url, homes=homes())
+        stores = await held.enter_async_context(_stores(settings))
+        node = await held.enter_async_context(_node(settings, stores))
+        access = await held.enter_async_context(opened_access(settings, stores.keys))
         fate: list[Literal["suspend", "terminate"]] = ["suspend"]
 
         def end(microvms: Literal["suspend", "terminate"]) -> None:
@@ -76,7 +79,7 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             server.should_exit = True
 
         endpoints = await held.enter_async_context(_endpoints(settings, node))
-        sessions = Sessions(keys, time.monotonic)
+        sessions = Sessions(access, time.monotonic)
         api = build_app(
             node,
             sessions,
@@ -93,7 +96,7 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
                 endpoints=endpoints.desk if endpoints else None,
             ),
             HANDLERS,
-            authenticate,
+            access.gate.authenticate,
         )
         app = Faces(aws, Console(api, sessions, endpoint=settings.url))
         server = _Server(uvicorn.Config(app, **SERVER_OPTIONS), ready, node.end_follows)
@@ -140,21 +143,25 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _node(settings: Settings) -> AsyncGenerator[Node]:
+async def _stores(settings: Settings) -> AsyncGenerator[Stores]:
+    Layout(settings.data).prepare()
+    async with opened(settings.data / "emberkeep.db") as stores:
+        yield stores
+
+
+@asynccontextmanager
+async def _node(settings: Settings, stores: Stores) -> AsyncGenerator[Node]:
     layout = Layout(settings.data)
-    layout.prepare()
     artifacts = Artifacts(settings.data / "artifacts")
     made_of = await aio.in_thread(parts, artifacts, settings.vmm)
-    async with (
-        confined(layout.instance(), settings.vmm) as cells,
-        opened(settings.data / "emberkeep.db") as stores,
-    ):
+    async with confined(layout.instance(), settings.vmm) as cells:
         hypervisor = Hypervisor(await _vmm_host(settings, made_of, cells))
         node_parts = NodeParts(
             layout=layout, store=stores.microvms, events=stores.events, parts=made_of,
             hypervisor=hypervisor, vmm=settings.vmm, settings=settings.node, pool=settings.pool,
             clock=HostClock(), limits=settings.limits, network=settings.network,
-            metadata=settings.metadata, roles=settings.roles,
+            metadata=settings.metadata, roles=settings.roles, usage=stores.usage,
+            logs=settings.logs,
         )  # fmt: skip
         async with Node.open(node_parts) as node:
             yield node

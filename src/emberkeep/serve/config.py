@@ -18,6 +18,8 @@ import msgspec
 from msgspec import Meta
 
 from emberkeep.artifacts.settings import ArtifactSettings
+from emberkeep.aws.settings import AuthSettings, AwsSettings
+from emberkeep.blobs.logs import LogSettings
 from emberkeep.domain.errors import Invalid
 from emberkeep.domain.roles import Role
 from emberkeep.network.settings import NetworkSettings
@@ -73,8 +75,11 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     endpoints: EndpointSettings = field(default_factory=EndpointSettings)
     metadata: MetadataSettings = field(default_factory=MetadataSettings)
+    logs: LogSettings = field(default_factory=LogSettings)
     roles: dict[str, Role] = field(default_factory=dict)
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    aws: AwsSettings = field(default_factory=AwsSettings)
 
     @property
     def url(self) -> str:

@@ -15,6 +15,7 @@ from emberkeep.base.aio import in_thread
 from emberkeep.store.events import Events
 from emberkeep.store.faults import told
 from emberkeep.store.images import Images
+from emberkeep.store.keys import AccessKeys
 from emberkeep.store.microvms import MicroVMs
 from emberkeep.store.transactions import Database
 from emberkeep.store.upgrade import upgrade
@@ -30,6 +31,7 @@ class Stores:
     microvms: MicroVMs
     events: Events
     images: Images
+    keys: AccessKeys
     usage: UsageRecords
 
 
@@ -60,6 +62,7 @@ async def opened(path: Path) -> AsyncGenerator[Stores]:
             microvms=MicroVMs(database),
             events=Events(database),
             images=Images(database),
+            keys=AccessKeys(database),
             usage=UsageRecords(database),
         )
     finally:

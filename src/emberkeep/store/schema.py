@@ -31,11 +31,20 @@ microvms: Final = Table(
     Column("endpoint", String),
     Column("terms", String),
     Column("hook_payload", String),
+    Column("client_token", String),
     Column("image_key", String, nullable=False),
     Column("image_version", Integer),
     Column("account", String, nullable=False),
+    Index("microvms_of_account", "account", "created_at", "id"),
     Index(
-        "microvms_live_name", "account", "name", unique=True,
+        "microvms_client_token", "account", "client_token", unique=True,
+        sqlite_where=text("client_token IS NOT NULL"),
+    ),  # fmt: skip
+    Index(
+        "microvms_live_name",
+        "account",
+        "name",
+        unique=True,
         sqlite_where=text("state <> 'TERMINATED'"),
     ),  # a name is free again when its microVM has ended
 )
@@ -53,17 +62,6 @@ events: Final = Table(
     Column("account", String, nullable=False),
     Index("events_of_microvm", "microvm_id", "seq"),
     sqlite_autoincrement=True,  # a place is not given again when the newest was removed
-)
-
-client_tokens: Final = Table(
-    "client_tokens",
-    metadata,
-    Column("account", String, primary_key=True),
-    Column("operation", String, primary_key=True),
-    Column("token", String, primary_key=True),
-    Column("digest", String, nullable=False),  # of what was asked for
-    Column("resource", String, nullable=False),  # what came of it
-    Column("created_at", Float, nullable=False),
 )
 
 connectors: Final = Table(

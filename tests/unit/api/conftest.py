@@ -15,16 +15,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from emberkeep.api import SERVER_OPTIONS, build_app
 from emberkeep.domain.microvms import State
 from tests.fakes.agent import FakeAgent
+from tests.fakes.keys import Keys
 from tests.fakes.node import FakeNode
 from tests.fakes.values import microvm
 
 TOKEN = "ID.SECRET"  # noqa: S105  of the fake
 KEY = {"Authorization": f"Bearer {TOKEN}"}
-
-
-class OneKey:
-    def accepts(self, token: str) -> bool:
-        return token == TOKEN
 
 
 @dataclass
@@ -40,7 +36,7 @@ class Api:
 
     @property
     def app(self) -> Starlette:
-        return build_app(self.node, OneKey(), "1.2.3", shutdown=self.ended.append)
+        return build_app(self.node, Keys.one(TOKEN), "1.2.3", shutdown=self.ended.append)
 
     async def running(self, name: str = "web") -> None:
         await self.node.microvms.add(microvm(name=name, state=State.RUNNING))

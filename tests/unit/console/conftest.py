@@ -9,15 +9,11 @@ import pytest
 
 from emberkeep.api import build_app
 from emberkeep.console import Console, Sessions
+from tests.fakes.keys import Keys
 from tests.fakes.node import FakeNode
 
 KEY = "ID.SECRET"
 HOST = "127.0.0.1:9700"
-
-
-class OneKey:
-    def accepts(self, token: str) -> bool:
-        return token == KEY
 
 
 @dataclass
@@ -26,9 +22,10 @@ class Site:
 
     now: float = 1000.0
     node: FakeNode = field(default_factory=FakeNode)
+    keys: Keys = field(default_factory=lambda: Keys.one(KEY))
 
     def __post_init__(self) -> None:
-        self.sessions = Sessions(OneKey(), lambda: self.now)
+        self.sessions = Sessions(self.keys, lambda: self.now)
         self.app = Console(
             build_app(self.node, self.sessions, "1.2.3"),
             self.sessions,

@@ -11,16 +11,12 @@ from pathlib import Path
 import uvicorn
 
 from emberkeep.api import SERVER_OPTIONS, build_app
+from emberkeep.blobs.uploads import Uploads
+from tests.fakes.images import FakeImages
+from tests.fakes.keys import Keys
 from tests.unit.sdk.machines import LocalNode
 
 KEY = "AKIATESTTESTTEST.secretsecretsecret"
-
-
-class Key:
-    """Lets in who has the key of the tests."""
-
-    def accepts(self, token: str) -> bool:
-        return token == KEY
 
 
 @dataclass(frozen=True)
@@ -30,6 +26,7 @@ class Serving:
     endpoint: str
     node: LocalNode
     ended: list[str]
+    images: FakeImages
 
 
 @contextmanager
@@ -37,8 +34,12 @@ def serving(root: Path) -> Iterator[Serving]:
     """Serve as long as the block lasts."""
     node = LocalNode(root)
     ended: list[str] = []
+    images, uploads = FakeImages(), Uploads(root / "uploads")
+    uploads.prepare()
 
-    app = build_app(node, Key(), "0.1.0", shutdown=ended.append)
+    app = build_app(
+        node, Keys.one(KEY), "0.1.0", images=images, uploads=uploads, shutdown=ended.append
+    )
     options = {**SERVER_OPTIONS, "log_level": "warning", "lifespan": "off"}
     server = uvicorn.Server(uvicorn.Config(app, **options))
     listener = socket.create_server(("127.0.0.1", 0))
@@ -53,7 +54,7 @@ def serving(root: Path) -> Iterator[Serving]:
     try:
         ready.wait(5)
         port = listener.getsockname()[1]
-        yield Serving(f"http://127.0.0.1:{port}", node, ended)
+        yield Serving(f"http://127.0.0.1:{port}", node, ended, images)
     finally:
         server.should_exit = True
         thread.join(10)

@@ -1,0 +1,116 @@
+"""Who may ask this server: its keys, loaded and kept, and what proves that somebody has one."""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+
+from emberkeep.aws.errors import AwsError
+from emberkeep.aws.gate import SERVICE, Gate, asked_of, digest
+from emberkeep.base.aio import beside
+from emberkeep.control.keyring import Keyring
+from emberkeep.domain.errors import Denied, Invalid
+from emberkeep.domain.keys import OPEN, AccessKey, Caller
+from emberkeep.domain.limits import ACCOUNT
+from emberkeep.domain.ports import AccessKeys, Headers
+from emberkeep.serve import credentials
+from emberkeep.serve.config import Settings, homes
+
+_FLUSHED_EVERY_S: Final = 60.0
+log = structlog.get_logger(__name__)
+
+
+class Access:
+    """`domain.ports.Credentials` over the keys of this server."""
+
+    def __init__(self, keyring: Keyring, gate: Gate, *, is_open: bool) -> None:
+        self.keyring = keyring
+        self.gate = gate
+        self._open = is_open
+
+    def whose(self, token: str) -> Caller | None:
+        """Return who is let in with "ID.SECRET"."""
+        return self.keyring.whose(token)
+
+    def holds(self, caller: Caller) -> bool:
+        """Tell whether the key that somebody was let in with is still good."""
+        return caller == OPEN or self.keyring.find(caller.key_id) is not None
+
+    def anybody(self) -> Caller | None:
+        """Return who is let in without any key: nobody, unless the server is open."""
+        return OPEN if self._open else None
+
+    def signed(
+        self,
+        method: str,
+        target: tuple[bytes, bytes],
+        headers: Headers,
+        body: bytes | None = None,
+    ) -> tuple[Caller, str | None]:
+        """Return who signed a request, and the digest its body must have; raise `Denied`."""
+        try:
+            asked = asked_of(method, target, headers)
+            caller, said = self.gate.admitted(asked, body, service=SERVICE)
+        except AwsError as error:
+            raise Denied(
+                error.message or error.type, hint="sign for the service lambda, in any region"
+            ) from error
+        return caller, None if self._open else digest(said)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, store: AccessKeys) -> AsyncGenerator[Access]:
+    """Give the keys for the length of the block; the first one is made if there is none."""
+    own = credentials.obtain(settings.data, endpoint=settings.url, homes=homes())
+    keyring = Keyring(store, time.time)
+    await keyring.load(
+        AccessKey(
+            id=own.access_key_id,
+            secret=own.secret_access_key,
+            account=ACCOUNT,
+            admin=True,
+            note="made at the first start",
+            created_at=time.time(),
+        )
+    )
+    gate = Gate(keyring, time.time, is_open=settings.auth.open)
+    keyring.when_withdrawn(gate.forget)
+    if settings.auth.open:
+        log.warning(
+            "auth.open", listen=str(settings.listen),
+            meaning="everybody on this machine may do everything; no key is asked for",
+        )  # fmt: skip
+    try:
+        async with beside(_flushed(keyring)):
+            yield Access(keyring, gate, is_open=settings.auth.open)
+    finally:
+        await keyring.flush()
+
+
+def must_be_private(settings: Settings) -> None:
+    """Raise `Invalid` for a server that is open and can be reached from elsewhere."""
+    if settings.auth.open and not is_loopback(settings.listen.host):
+        raise Invalid(
+            f"a server that asks for no key must listen on the loopback, not on {settings.listen}",
+            hint="leave out --open (auth.open), or listen on 127.0.0.1",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _flushed(keyring: Keyring) -> None:
+    while True:
+        await asyncio.sleep(_FLUSHED_EVERY_S)
+        await keyring.flush()

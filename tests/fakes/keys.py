@@ -1,0 +1,58 @@
+"""Credentials of the tests: tokens, each with who is let in by it."""
+
+from collections.abc import Mapping
+
+from emberkeep.domain.errors import Denied
+from emberkeep.domain.keys import AccessKey, Caller
+from emberkeep.domain.limits import ACCOUNT
+from emberkeep.domain.ports import Headers
+
+
+class Keys:
+    """`domain.ports.Credentials` that know tokens and no signatures."""
+
+    def __init__(self, callers: Mapping[str, Caller]) -> None:
+        self.callers = dict(callers)
+        self.open: Caller | None = None
+
+    @classmethod
+    def one(cls, token: str) -> "Keys":
+        """Return the one key of the first account, which may do everything."""
+        return cls({token: Caller(account=ACCOUNT, key_id=token.partition(".")[0], admin=True)})
+
+    def whose(self, token: str) -> Caller | None:
+        return self.callers.get(token)
+
+    def holds(self, caller: Caller) -> bool:
+        return caller in self.callers.values()
+
+    def anybody(self) -> Caller | None:
+        return self.open
+
+    def signed(
+        self,
+        method: str,
+        target: tuple[bytes, bytes],
+        headers: Headers,
+        body: bytes | None = None,
+    ) -> tuple[Caller, str | None]:
+        raise Denied("these tests sign nothing")
+
+
+class FakeAccessKeys:
+    """`domain.ports.AccessKeys` in a dict."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, AccessKey] = {}
+
+    async def all(self) -> list[AccessKey]:
+        return list(self.by_id.values())
+
+    async def add(self, key: AccessKey) -> None:
+        self.by_id[key.id] = key
+
+    async def save(self, key: AccessKey) -> None:
+        self.by_id[key.id] = key
+
+    async def remove(self, key_id: str) -> None:
+        self.by_id.pop(key_id, None)
