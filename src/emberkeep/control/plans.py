@@ -46,7 +46,7 @@ class Plan:
 
 def creation(
     caller: Caller, name: str, recipe: Recipe, tags: Mapping[str, str], *, at: float
-) -> Plan:
+) -> tuple[Plan, Version]:
     """Begin an image with its first version and build."""
     image = Image(
         id=str(uuid4()),
@@ -59,16 +59,16 @@ def creation(
     )
     version, build = _first_rows(image, replace(recipe, region=caller.region), at)
     change = Change(add=(image, version, build), events=(event(Kind.IMAGE_CREATING, image, at=at),))
-    return Plan(change=change, image=image, version=version, build=build)
+    return Plan(change=change, image=image, version=version, build=build), version
 
 
-def renewal(image: Image, caller: Caller, recipe: Recipe, *, at: float) -> Plan:
+def renewal(image: Image, caller: Caller, recipe: Recipe, *, at: float) -> tuple[Plan, Version]:
     """Begin the next version of `image`."""
     renewed = replace(image.to(ImageState.UPDATING, at=at), versions=image.versions + 1)
     version, build = _first_rows(renewed, replace(recipe, region=caller.region), at)
     told = event(Kind.IMAGE_UPDATING, renewed, version.number, at=at)
     change = Change(save=(renewed,), add=(version, build), events=(told,))
-    return Plan(change=change, image=renewed, version=version, build=build)
+    return Plan(change=change, image=renewed, version=version, build=build), version
 
 
 def begun(stored: Stored, *, at: float) -> Plan:
@@ -140,7 +140,7 @@ def sized(stored: Stored, sizes: Sizes) -> Plan:
 
 def with_status(
     image: Image, version: Version, status: VersionStatus, others: Iterable[Version], *, at: float
-) -> Plan:
+) -> tuple[Plan, Version]:
     """Let a version be launched from, or not; what is launched by default may be another now."""
     changed = replace(version, status=status, updated_at=at, revision=version.revision + 1)
     rest = [one for one in others if one.number != version.number]
@@ -148,7 +148,7 @@ def with_status(
     kind = Kind.VERSION_ACTIVE if status is VersionStatus.ACTIVE else Kind.VERSION_INACTIVE
     told = event(kind, image, version.number, at=at)
     change = Change(save=(renewed, changed), events=(told,))
-    return Plan(change=change, image=renewed, version=changed)
+    return Plan(change=change, image=renewed), changed
 
 
 def tagged(image: Image, tags: Mapping[str, str], *, at: float) -> Plan:
@@ -165,13 +165,13 @@ def leaving(image: Image, *, at: float) -> Plan:
     )
 
 
-def version_leaving(image: Image, version: Version, *, at: float) -> Plan:
+def version_leaving(image: Image, version: Version, *, at: float) -> tuple[Plan, Version]:
     """One version is to go; the image is UPDATING meanwhile (spec §2.11)."""
     gone = replace(version.to(VersionState.DELETING, at=at), status=VersionStatus.INACTIVE)
     busy = image.to(ImageState.UPDATING, at=at)
     told = event(Kind.VERSION_DELETING, image, version.number, at=at)
     change = Change(save=(busy, gone), events=(told,))
-    return Plan(change=change, image=busy, version=gone)
+    return Plan(change=change, image=busy), gone
 
 
 def left(image: Image, versions: Iterable[Version], builds: Iterable[Build], *, at: float) -> Plan:

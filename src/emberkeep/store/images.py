@@ -37,7 +37,8 @@ class Images:
         for gone in (one for one in change.remove if isinstance(one, Image)):
             of_it = image_tokens.c.image_id == gone.id
             steps.append(Step(delete(image_tokens).where(of_it)))
-        if change.token is not None:
+        if change.token is not None:  # it may have been used before, too long ago to count
+            steps.append(Step(delete(image_tokens).where(_same_token(change.token))))
             steps.append(Step(insert(image_tokens).values(token_row(change.token))))
         try:
             done = await self._database.transact(steps, change.events)
@@ -119,6 +120,10 @@ class Images:
         found = await self._database.read(select(images).order_by(images.c.created_at))
         return [image_of(row) for row in found.mappings()]
 
+    async def build_ids(self) -> frozenset[str]:
+        """Return the ids of all builds."""
+        return frozenset((await self._database.read(select(builds.c.id))).scalars())
+
     async def count(self, account: str) -> int:
         """Return how many images an account has."""
         counted = select(func.count()).select_from(images).where(images.c.account == account)
@@ -174,6 +179,15 @@ def _whole(values: tuple[Any, ...]) -> Stored:
         parts.append(dict(zip(names, rest[: len(names)], strict=True)))
         rest = rest[len(names) :]
     return Stored(build=build_of(parts[0]), image=image_of(parts[1]), version=version_of(parts[2]))
+
+
+def _same_token(token: Token) -> ColumnElement[bool]:
+    columns = image_tokens.c
+    return and_(
+        columns.account == token.account,
+        columns.operation == token.operation,
+        columns.token == token.token,
+    )
 
 
 def _added(record: Record) -> Step:

@@ -1,0 +1,66 @@
+"""What builds and deletions need of the rest of the server."""
+
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from emberkeep.domain.images import Root, Sizes, Source
+from emberkeep.domain.records import Stored
+
+Tell = Callable[[str], None]  # a line for the build's log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """The zip of a build as a local file, and the SHA-256 of its bytes."""
+
+    path: Path
+    digest: str
+
+
+class Archives(Protocol):
+    """Where zips come from: uploads, S3."""
+
+    def fetched(self, stored: Stored, tell: Tell) -> AbstractAsyncContextManager[Archive]:
+        """Give the zip that the recipe names; raises `BuildFailed`."""
+
+
+class Roots(Protocol):
+    """What makes a root of a zip, in a microVM of its own."""
+
+    def fingerprint(self) -> str:
+        """Return a word that changes when the same zip would become another root."""
+
+    def there(self, root: Root) -> bool:
+        """Say whether every file of `root` is still here."""
+
+    async def build(self, stored: Stored, archive: Path, log: Callable[[bytes], None]) -> Root:
+        """Check the zip and run its Dockerfile; raises `BuildFailed`. Cancelling ends it all."""
+
+    async def forget(self, image_id: str, account: str) -> None:
+        """Drop what is kept to build this image faster. Idempotent."""
+
+
+class Snapshots(Protocol):
+    """What makes snapshots of sources, and launches from them."""
+
+    async def take(self, source: Source, tell: Tell) -> Sizes:
+        """Start the workload, wait until it is ready, seal its snapshot; raises `BuildFailed`."""
+
+    async def validate(self, source: Source, tell: Tell) -> None:
+        """Let the application say that a microVM of the snapshot works; raises `BuildFailed`."""
+
+    async def forget(self, key: str) -> None:
+        """Remove the snapshots of a source. Idempotent."""
+
+    def in_use(self) -> Collection[str]:
+        """Return the keys of the sources of live microVMs."""
+
+
+class Leftovers(Protocol):
+    """Files that nobody may need any more."""
+
+    async def sweep(self, *, every: bool) -> None:
+        """Remove what no record and no live microVM refers to; `every`: look at all there is."""

@@ -1,0 +1,47 @@
+"""Idempotency: a question asked again with the same token gets the answer it got (spec §2.8)."""
+
+from dataclasses import dataclass
+
+from emberkeep.control import texts
+from emberkeep.control.ledger import Ledger
+from emberkeep.domain.errors import Conflict
+from emberkeep.domain.images import Image, Version
+from emberkeep.domain.records import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with the token of its client, if there is one."""
+
+    account: str
+    operation: str
+    token: str | None
+    fingerprint: str
+
+    async def answered(self, ledger: Ledger, known_s: float) -> tuple[Image, Version] | None:
+        """Return the answer that was given, at most so long ago; `Conflict` to another question.
+
+        A token is forgotten with its image: after that the same question begins a new one.
+        """
+        if self.token is None:
+            return None
+        used = await ledger.records.token(self.account, self.operation, self.token)
+        if used is None or used.at < ledger.now() - known_s:
+            return None
+        if used.fingerprint != self.fingerprint:
+            raise Conflict(texts.REUSED, hint="choose another token for another question")
+        return used.image, used.version
+
+    def answered_with(self, image: Image, version: Version, *, at: float) -> Token | None:
+        """Return what is to be remembered of the answer."""
+        if self.token is None:
+            return None
+        return Token(
+            account=self.account,
+            operation=self.operation,
+            token=self.token,
+            fingerprint=self.fingerprint,
+            image=image,
+            version=version,
+            at=at,
+        )

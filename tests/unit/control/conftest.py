@@ -1,0 +1,89 @@
+"""Images over a real store, with tools that only pretend."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from emberkeep.base.clock import HostClock
+from emberkeep.control.images import ImageControl
+from emberkeep.control.rules import Quotas
+from emberkeep.control.service import ControlParts, managed
+from emberkeep.control.settings import QueueSettings
+from emberkeep.domain.images import Build, BuildState, Image
+from emberkeep.domain.records import Caller
+from emberkeep.store import opened
+from tests.fakes.images import FakeTools
+
+ME = Caller()
+ENDS = {BuildState.SUCCESSFUL, BuildState.FAILED}
+
+
+@pytest.fixture
+def tools() -> FakeTools:
+    return FakeTools()
+
+
+Open = Callable[..., AbstractAsyncContextManager[ImageControl]]
+
+
+@pytest.fixture
+def open_images(tmp_path: Path, tools: FakeTools) -> Open:
+    """Open images on the same store, as often as one likes."""
+
+    @asynccontextmanager
+    async def opening(
+        settings: QueueSettings | None = None, quotas: Quotas | None = None
+    ) -> AsyncIterator[ImageControl]:
+        async with opened(tmp_path / "emberkeep.db") as stores:
+            made_of = ControlParts(
+                records=stores.images,
+                archives=tools,
+                roots=tools,
+                snapshots=tools,
+                leftovers=tools,
+                clock=HostClock(),
+                logs=tmp_path / "logs",
+                settings=settings or QueueSettings(workers=2),
+                quotas=quotas or Quotas(),
+            )
+            async with managed(made_of) as images:
+                images.events = stores.events
+                yield images
+
+    return opening
+
+
+@pytest.fixture
+async def images(open_images: Open) -> AsyncIterator[ImageControl]:
+    async with open_images() as control:
+        yield control
+
+
+async def settled(images: ImageControl, name: str, caller: Caller = ME) -> Image:
+    """Return an image once nothing goes on with it."""
+    with anyio.fail_after(20):
+        while True:
+            news = images._ledger.news
+            image = await images.get(caller, name)
+            if image.state.value not in {"CREATING", "UPDATING", "DELETING"}:
+                return image
+            await news.wait()
+
+
+async def gone(images: ImageControl, name: str, caller: Caller = ME) -> None:
+    """Wait until there is no such image."""
+    with anyio.fail_after(20):
+        while True:
+            news = images._ledger.news
+            if await images._records.image(caller.account, name) is None:
+                return
+            await news.wait()
+
+
+async def newest_build(
+    images: ImageControl, name: str, number: int = 1, caller: Caller = ME
+) -> Build:
+    return (await images.builds(caller, name, number)).items[-1]
