@@ -27,6 +27,7 @@ _MOST_FOR_US: Final = 128 << 20
 _SHARE_FOR_US: Final = 8  # an eighth, between these two
 _LEAST_MEMORY: Final = 32 << 20
 _MOST_CONFIG: Final = 1 << 20
+_LAST_WORDS_S: Final = 0.2
 _PIDS: Final = "emberkeep.pids"  # on the kernel's command line
 
 
@@ -179,6 +180,7 @@ async def _run(places: Places, reaper: Reaper, console: Console, login: Login) -
     console.relay(ours)
     status = os.waitstatus_to_exitcode(await reaper.wait(crun))
     if status != 0:
+        await asyncio.sleep(_LAST_WORDS_S)  # what it has said goes to the console first
         raise NotStarted(f"crun ended with {status}")
     return _number(pid_file)
 

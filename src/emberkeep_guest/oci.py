@@ -28,6 +28,10 @@ _DEVICES: Final = (  # (type, major, minor, access)
     ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"), ("c", 1, 7, "rwm"), ("c", 1, 8, "rwm"),
     ("c", 1, 9, "rwm"), ("c", 5, 0, "rwm"), ("c", 5, 2, "rwm"), ("c", 136, _ANY, "rwm"),
 )  # fmt: skip
+_FUSE: Final = {
+    "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229,
+    "fileMode": 0o666, "uid": 0, "gid": 0,
+}  # fmt: skip
 # Mounted over files of the container: source in the agent's own folder, whether writable.
 _OWN_FILES: Final = (
     ("hostname", "/etc/hostname", True),
@@ -73,6 +77,7 @@ def configuration(
         "process": _process(main, login),
         "mounts": [*_mounts(main), *_own_mounts(own, init)],
         "linux": {
+            "devices": [_FUSE] if main.every_capability else [],
             "cgroupsPath": "/workload",
             "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "cgroup")],
             "resources": _resources(bounds, everything=main.every_capability),

@@ -15,6 +15,7 @@ from emberkeep_guest import (
     metrics,
     processes,
     rehearsal,
+    watching,
 )
 from emberkeep_guest.agent import Agent, Call, Operation
 from emberkeep_guest.errors import OperationFailed, failure_of
@@ -53,6 +54,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "signal": processes.signal,
     "metrics": metrics.metrics,
     "output": following.follow,
+    "activity": watching.activity,
+    "ended": watching.ended,
 }
 
 

@@ -18,8 +18,10 @@ from emberkeep.guestlink.faults import harmless, translated
 from emberkeep.guestlink.files import Files
 from emberkeep.guestlink.outputs import followed
 from emberkeep.guestlink.replies import (
+    Activity,
     ClockReading,
     Metrics,
+    Over,
     Process,
     Processes,
     Reply,
@@ -34,6 +36,7 @@ from emberkeep_guest.session import Session, SessionError
 __all__ = ["Agent", "Identity"]
 
 _GOODBYE_S: Final = 0.5
+_FOR_EVER_S: Final = 86_400.0 * 365
 
 
 class Agent(Files):
@@ -169,6 +172,14 @@ class Agent(Files):
         """Connect to a port on the guest's loopback."""
         stream, _ = await self._calls.start(Reply, "connect", port=port)
         return Connection(stream)
+
+    async def activity(self) -> Activity:
+        """Return what the workload has computed so far, and where it listens."""
+        return await self._calls.ask(Activity, "activity")
+
+    async def ended(self) -> int:
+        """Wait until the main process has ended; return its exit code as a shell has it."""
+        return (await self._calls.ask(Over, "ended", deadline_s=_FOR_EVER_S)).exit_code
 
     def output(self, *, after: int = 0) -> AsyncGenerator[tuple[int, bytes]]:
         """Yield what the main process writes, each piece with its place, from `after` on."""

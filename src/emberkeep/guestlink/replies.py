@@ -145,6 +145,20 @@ class Processes(Reply, frozen=True, kw_only=True):
     processes: list[Process]
 
 
+class Activity(Reply, frozen=True, kw_only=True):
+    """What the workload has computed so far, and where it listens."""
+
+    cpu_s: Seconds
+    uptime_s: Seconds
+    ports: list[Count]
+
+
+class Over(Reply, frozen=True, kw_only=True):
+    """How the main process has ended."""
+
+    exit_code: int
+
+
 class Started(Reply, frozen=True, kw_only=True):
     """A command that runs."""
 
