@@ -28,6 +28,15 @@ class LaunchRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """What a list of microVMs is restricted to."""
+
+    image: str | None = None
+    base: bool = False  # with `image`: the base image of that name, not one of the account's own
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
     """An image that microVMs can be launched from."""
 

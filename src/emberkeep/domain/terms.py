@@ -16,6 +16,8 @@ class Terms:
     ingress: tuple[str, ...] = ()
     egress: tuple[str, ...] = ()
     logging: Mapping[str, Any] | None = None  # as AWS has it (spec §10.1)
+    client_token: str | None = None  # a launch with the same one is this launch
+    fingerprint: str | None = None  # of what was asked for with it
 
     def __post_init__(self) -> None:
         if self.maximum_s is not None and self.maximum_s <= 0:

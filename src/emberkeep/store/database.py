@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from emberkeep.base.aio import in_thread
+from emberkeep.store.connectors import Connectors
 from emberkeep.store.events import Events
 from emberkeep.store.faults import told
 from emberkeep.store.images import Images
 from emberkeep.store.keys import AccessKeys
+from emberkeep.store.listing import Listing
 from emberkeep.store.microvms import MicroVMs
 from emberkeep.store.transactions import Database
 from emberkeep.store.upgrade import upgrade
@@ -33,6 +35,8 @@ class Stores:
     images: Images
     keys: AccessKeys
     usage: UsageRecords
+    listing: Listing
+    connectors: Connectors
 
 
 @asynccontextmanager
@@ -64,6 +68,8 @@ async def opened(path: Path) -> AsyncGenerator[Stores]:
             images=Images(database),
             keys=AccessKeys(database),
             usage=UsageRecords(database),
+            listing=Listing(database),
+            connectors=Connectors(database),
         )
     finally:
         await database.close()

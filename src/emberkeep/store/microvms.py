@@ -88,7 +88,7 @@ class MicroVMs:
 
     async def _select(self, condition: ColumnElement[bool]) -> list[MicroVM]:
         statement = select(microvms).where(condition).order_by(*_OLDEST_FIRST)
-        return [_microvm(row) for row in (await self._database.read(statement)).mappings()]
+        return [from_row(row) for row in (await self._database.read(statement)).mappings()]
 
 
 def name_taken(name: str) -> Conflict:
@@ -132,13 +132,15 @@ def _row(vm: MicroVM) -> Mapping[str, object]:
         "endpoint": msgspec.json.encode(vm.endpoint).decode() if vm.endpoint else None,
         "terms": msgspec.json.encode(vm.terms).decode(),
         "hook_payload": vm.hook_payload,
+        "client_token": vm.terms.client_token,
         "image_key": vm.image_key,
         "image_version": vm.image_version,
         "account": vm.account,
     }
 
 
-def _microvm(row: RowMapping) -> MicroVM:
+def from_row(row: RowMapping) -> MicroVM:
+    """Return the microVM that a row stands for."""
     process = None
     if row["process_pid"] is not None:
         process = ProcessIdentity(

@@ -37,9 +37,12 @@ microvms: Final = Table(
     Column("account", String, nullable=False),
     Index("microvms_of_account", "account", "created_at", "id"),
     Index(
-        "microvms_client_token", "account", "client_token", unique=True,
+        "microvms_client_token",
+        "account",
+        "client_token",
+        unique=True,
         sqlite_where=text("client_token IS NOT NULL"),
-    ),  # fmt: skip
+    ),
     Index(
         "microvms_live_name",
         "account",
