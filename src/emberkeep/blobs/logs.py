@@ -59,6 +59,11 @@ class LogFiles:
         self._settings = settings
         self._next: dict[LogName, int] = {}
 
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is to be kept."""
+        return self._settings.enabled
+
     def append(self, name: LogName, microvm_id: str, lines: Sequence[Written], at: float) -> None:
         """Append `lines`; what does not fit drives out the oldest of the stream."""
         folder = self._folder(name)

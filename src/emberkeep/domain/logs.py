@@ -27,11 +27,17 @@ class LogLine:
     text: str
 
 
-def default_name(vm: MicroVM) -> LogName:
-    """Return the log of `vm` where nobody has named another.
+def log_of(vm: MicroVM) -> LogName | None:
+    """Return the log of `vm`: as its launch names it, else as AWS would; None if it wants none.
 
-    The group is the image's; the stream says the day of the launch (UTC), the version, and the id.
+    The group is then the image's; the stream has the day of the launch (UTC), the version, the id.
     """
+    logging = vm.terms.logging or {}
+    if "disabled" in logging:
+        return None
+    named = logging.get("cloudWatch") or {}
     day = datetime.fromtimestamp(vm.created_at, UTC).strftime("%Y/%m/%d")
-    version = getattr(vm, "image_version", None)
-    return LogName(f"{_GROUP}/{vm.image}", f"{day}[{version or 1}.0]{vm.id}")
+    return LogName(
+        str(named.get("logGroup") or f"{_GROUP}/{vm.image}"),
+        str(named.get("logStream") or f"{day}[{vm.image_version or 1}.0]{vm.id}"),
+    )

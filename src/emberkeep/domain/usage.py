@@ -55,12 +55,12 @@ def of_change(before: MicroVM | None, after: MicroVM, *, at: float, stored: Stor
     if before is None or before.state is after.state:
         return []
     found = list(open_interval(before, at=at, stored=stored))
-    match before.state, after.state:
-        case State.PENDING, State.RUNNING:
-            read = stored.image + (stored.own if before.delta else 0)
-            found.append(_moment(after, at, Amounts(snapshot_read_gb=read / GB)))
-        case State.SUSPENDING, State.SUSPENDED:
-            found.append(_moment(after, at, Amounts(snapshot_write_gb=stored.own / GB)))
+    way = before.state, after.state
+    if way == (State.PENDING, State.RUNNING):
+        read = stored.image + (stored.own if before.delta else 0)
+        found.append(_moment(after, at, Amounts(snapshot_read_gb=read / GB)))
+    elif way == (State.SUSPENDING, State.SUSPENDED):
+        found.append(_moment(after, at, Amounts(snapshot_write_gb=stored.own / GB)))
     return found
 
 

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 from emberkeep.base.clock import Clock
-from emberkeep.domain.ports import Sources
+from emberkeep.domain.ports import Sources, UsageRecords
 from emberkeep.network.slots import Slots
 from emberkeep.node.berths import Berths
 from emberkeep.node.images import Images
 from emberkeep.node.layout import Layout
 from emberkeep.node.limits import Admission
+from emberkeep.node.logs import Logs
 from emberkeep.node.metadata import Metadata
+from emberkeep.node.meter import Meter
 from emberkeep.node.registry import Registry
 from emberkeep.node.running import Running
 from emberkeep.node.settings import NodeSettings
@@ -34,3 +36,6 @@ class Ground:
     settings: NodeSettings
     admission: Admission
     metadata: Metadata
+    logs: Logs
+    meter: Meter
+    usage: UsageRecords

@@ -6,6 +6,7 @@ instance, instance-of                a random word in the command line of every 
                                      the inode of the folder it is for
 images/KEY/SIZE-SHAPE/               sealed full snapshots; a base image's key is its name
 microvms/ID/                         overlay.qcow2, console.log, sealed delta-N/, sockets in run/
+logs/                                what workloads have printed
 run/                                 what does not outlive a start: builds, disk templates
 """
 
@@ -37,6 +38,11 @@ class Layout:
     def microvms(self) -> Path:
         """A folder for each microVM."""
         return self.data / "microvms"
+
+    @property
+    def logs(self) -> Path:
+        """What workloads have printed."""
+        return self.data / "logs"
 
     @property
     def run(self) -> Path:

@@ -7,12 +7,14 @@ from typing import Final
 
 import structlog
 
+from emberkeep.base import aio
 from emberkeep.base.clock import Clock
 from emberkeep.blobs.logs import LogFiles, Written
-from emberkeep.domain.errors import EmberkeepError
-from emberkeep.domain.logs import LogLine, LogName
+from emberkeep.domain.errors import EmberkeepError, NotFound
+from emberkeep.domain.logs import LogLine, LogName, log_of
+from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.guestlink.agent import Agent
-from emberkeep.node.running import Live
+from emberkeep.node.running import Live, Running
 
 LONGEST: Final = 16 * 1024  # bytes of a line; a longer one is cut into several
 _LATER_S: Final = 1.0  # behind a launch or resume: first comes what somebody waits for
@@ -20,6 +22,8 @@ _QUIET_S: Final = 1.0  # the begin of a line is shown after so long
 _AGAIN_S: Final = 0.5
 _RATE: Final = 1 << 20  # bytes per second of one microVM; a flood waits, or is lost, in there
 _AT_ONCE: Final = 500
+_PRUNED_EVERY_S: Final = 3600.0
+_DAY_S: Final = 86_400.0
 _log = structlog.get_logger()
 
 
@@ -52,13 +56,26 @@ class Lines:
 class Logs:
     """The logs of the microVMs of this node."""
 
-    def __init__(self, files: LogFiles, clock: Clock) -> None:
+    def __init__(self, files: LogFiles, clock: Clock, running: Running) -> None:
         self._files = files
         self._clock = clock
+        self._running = running
         self._news = asyncio.Event()
         self._over = False
 
-    async def keep(self, live: Live, name: LogName) -> None:
+    def changed(self, vm: MicroVM) -> None:
+        """Begin to write down what a microVM prints that has come to run."""
+        live, name = self._running.get(vm.id), log_of(vm)
+        if vm.state is State.RUNNING and live and name and self._files.enabled:
+            self._running.alongside(live, self._keep(live, name))
+
+    async def keep(self) -> None:
+        """Remove old logs now and then."""
+        while True:
+            await aio.in_thread(self._files.prune)
+            await asyncio.sleep(_PRUNED_EVERY_S)
+
+    async def _keep(self, live: Live, name: LogName) -> None:
         """Write down what a microVM prints, for as long as its VMM runs."""
         await asyncio.sleep(_LATER_S)
         lines = Lines(self._files.place(name, live.microvm_id))
@@ -121,7 +138,12 @@ class Logs:
         self._news = asyncio.Event()
 
 
-_DAY_S: Final = 86_400.0
+def logged_at(vm: MicroVM) -> LogName:
+    """Return the log of `vm`, or raise `NotFound` if its launch wanted none."""
+    name = log_of(vm)
+    if name is None:
+        raise NotFound(f"microVM {vm.name} was launched with logging disabled")
+    return name
 
 
 def _line(data: bytes | bytearray, end: int) -> Written:

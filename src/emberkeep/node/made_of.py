@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from emberkeep.base.clock import Clock
-from emberkeep.domain.ports import Events, MicroVMs, Sources
+from emberkeep.blobs.logs import LogFiles, LogSettings
+from emberkeep.domain.ports import Events, MicroVMs, Sources, UsageRecords
 from emberkeep.domain.roles import Role
 from emberkeep.network.settings import NetworkSettings
 from emberkeep.network.slots import Slots
@@ -14,8 +15,10 @@ from emberkeep.node.images import Images
 from emberkeep.node.journal import Journal
 from emberkeep.node.layout import Layout
 from emberkeep.node.limits import Admission, LimitSettings
+from emberkeep.node.logs import Logs
 from emberkeep.node.maker import Maker
 from emberkeep.node.metadata import Metadata, MetadataSettings
+from emberkeep.node.meter import Meter
 from emberkeep.node.registry import Registry
 from emberkeep.node.roles import Roles
 from emberkeep.node.running import Running
@@ -34,6 +37,7 @@ class NodeParts:
     layout: Layout
     store: MicroVMs
     events: Events
+    usage: UsageRecords
     parts: Parts
     hypervisor: Hypervisor
     vmm: VmmSettings
@@ -45,12 +49,16 @@ class NodeParts:
     roles: Mapping[str, Role] = field(default_factory=dict)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     sources: Sources | None = None  # None: base images alone
+    logs: LogSettings = field(default_factory=LogSettings)
 
 
 def ground_of(made_of: NodeParts, running: Running, journal: Journal, slots: Slots) -> Ground:
     """Put each thing in its place."""
+    meter = Meter(made_of.layout)
     berths = Berths(made_of.parts, made_of.layout.instance(), slots)
-    registry = Registry(made_of.store, journal)
+    registry = Registry(made_of.store, journal, meter.stored)
+    logs = Logs(LogFiles(made_of.layout.logs, made_of.logs), made_of.clock, running)
+    registry.tell(logs.changed)
     uids = Uids(apart(available(), made_of.layout.instance()), registry.uids)
     maker = Maker(made_of.layout, made_of.hypervisor, berths, uids)
     shapes = Shapes(
@@ -71,4 +79,7 @@ def ground_of(made_of: NodeParts, running: Running, journal: Journal, slots: Slo
         settings=made_of.settings,
         admission=Admission(made_of.limits, registry.all, made_of.layout.data),
         metadata=Metadata(Roles(made_of.roles, made_of.clock), made_of.metadata, running, registry),
+        logs=logs,
+        meter=meter,
+        usage=made_of.usage,
     )

@@ -82,6 +82,10 @@ class Running:
         live.link = Link(live.machine.agent_socket, streams=self._streams)
         live.jobs.append(self._start(live.link.keep()))
 
+    def alongside(self, live: Live, job: Coroutine[Any, Any, None]) -> None:
+        """Do something for as long as a VMM is ours and runs."""
+        live.jobs.append(self._start(job))
+
     async def end(self, live: Live) -> None:
         """Kill a VMM and wait until it is gone. Idempotent."""
         self.leave(live)

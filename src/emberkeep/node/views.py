@@ -1,20 +1,24 @@
 """What can be asked of a node without changing anything."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from emberkeep.base import aio
 from emberkeep.domain.errors import AgentLost, EmberkeepError, WrongState
 from emberkeep.domain.events import Event
 from emberkeep.domain.limits import ACCOUNT, LimitFacts
+from emberkeep.domain.logs import LogLine, LogName
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.ports import MicroVMs
 from emberkeep.domain.requests import ImageFacts, PoolFacts
+from emberkeep.domain.usage import Usage, open_interval, summed
 from emberkeep.guestlink.agent import Agent
 from emberkeep.node import facts
 from emberkeep.node.console import BoundedLog
 from emberkeep.node.ground import Ground
 from emberkeep.node.journal import Journal
+from emberkeep.node.logs import logged_at
 from emberkeep.node.pool import Pool
 from emberkeep.node.verbs import Verbs
 
@@ -73,6 +77,36 @@ class Views:
         home = self.ground.layout.microvm(vm.id)
         log = BoundedLog(home.console, self.ground.settings.console_bytes)
         return await aio.in_thread(log.read)
+
+    async def logs(
+        self, ref: str, *, after: int | None = None, limit: int
+    ) -> tuple[LogName, Sequence[LogLine]]:
+        """Return where a microVM's log is, and lines of it: the first behind `after`, or the last.
+
+        Raises `NotFound` for a microVM that has none.
+        """
+        name = logged_at(await self.show(ref))
+        return name, await aio.in_thread(
+            partial(self.ground.logs.read, name, after=after, limit=limit)
+        )
+
+    async def follow_logs(self, ref: str, *, after: int | None = None) -> AsyncGenerator[LogLine]:
+        """Yield the lines behind place `after`, or the next ones, as they come."""
+        name = logged_at(await self.show(ref))
+        async for line in self.ground.logs.follow(name, after=after):
+            yield line
+
+    async def usage(self, first: str, last: str, *, account: str | None) -> Sequence[Usage]:
+        """Return what was used from day `first` to day `last` (UTC), up to this moment."""
+        written = await self.ground.usage.between(first, last, account=account)
+        now, meter = self.ground.clock.wall_ns() / 1e9, self.ground.meter
+        under_way = [
+            used
+            for vm in self.ground.registry.all()
+            if account in {None, vm.account}
+            for used in open_interval(vm, at=now, stored=meter.stored(vm))
+        ]
+        return summed([*written, *(one for one in under_way if first <= one.day <= last)])
 
     async def images(self) -> Sequence[ImageFacts]:
         """Describe the images that can be launched."""

@@ -17,7 +17,6 @@ from emberkeep.base.cgroups import Found
 from emberkeep.base.clock import HostClock
 from emberkeep.base.groups import Tree
 from emberkeep.domain.errors import GuestError, NoSpace
-from emberkeep.domain.events import Event
 from emberkeep.domain.microvms import MicroVM, ProcessIdentity, State
 from emberkeep.node import suspend
 from emberkeep.node.adopt import mended
@@ -58,12 +57,10 @@ class Store(FakeMicroVMs):
 
     full = False
 
-    async def save(
-        self, vm: MicroVM, *, expected_revision: int, event: Event | None = None
-    ) -> None:
+    async def save(self, vm: MicroVM, **more: Any) -> None:
         if self.full:
             raise NoSpace("the disk is full")
-        await super().save(vm, expected_revision=expected_revision, event=event)
+        await super().save(vm, **more)
 
 
 class World:
@@ -99,8 +96,8 @@ async def world(data: Path) -> AsyncIterator[World]:
         qemu=data / "qemu", version="10.0.2", accelerator="tcg", host_cpu="", cells=cells
     )
     made_of = NodeParts(
-        layout=layout, store=store, events=store.events, parts=parts,
-            hypervisor=Hypervisor(host), vmm=VmmSettings(),
+        layout=layout, store=store, events=store.events, usage=store.usage, parts=parts,
+        hypervisor=Hypervisor(host), vmm=VmmSettings(),
         settings=NodeSettings(), pool=PoolSettings(), clock=HostClock(),
     )  # fmt: skip
     with sleeping() as process:
