@@ -29,6 +29,9 @@ async def converse(wire: Wire, serve: Serve, settings: EndpointSettings) -> None
         jobs: dict[int, asyncio.Task[None]] = {}
 
         def opened(lane: Lane, answer: Answer) -> None:
+            if answer.ends and not _empty(answer):
+                lane.reset(ErrorCodes.PROTOCOL_ERROR)
+                return
             job = jobs[lane.number] = tasks.create_task(_served(lane, answer, serve))
             lane.on_fail = job.cancel
             job.add_done_callback(lambda _: jobs.pop(lane.number, None))
@@ -150,6 +153,11 @@ class Http2Exchange:
         named += [(name.lower(), value) for name, value in headers]
         with _gone:
             await self._lane.send(named, end=end)
+
+
+def _empty(answer: Answer) -> bool:
+    """Say whether a request without a body claims none (RFC 9113 §8.1.1; h2 looks at data only)."""
+    return all(value == b"0" for name, value in answer.headers if name == b"content-length")
 
 
 def read(answer: Answer) -> RequestHead | None:

@@ -57,7 +57,7 @@ class Session:
         self.connection = H2Connection(config)
         self.over = False
         self._under = under
-        self._gauge = Gauge(skip=0 if client else PREFACE)
+        self._gauge = Gauge(preface=b"" if client else PREFACE)
         self._opened = opened
         self._lanes: dict[int, Lane] = {}
         self._window = _WINDOW
@@ -101,8 +101,8 @@ class Session:
                 data = await self._read(idle_s)
                 if not data:
                     return
-                if not self._gauge.fits(data):
-                    await self.goodbye(ErrorCodes.FRAME_SIZE_ERROR)
+                if code := self._gauge.fault(data):
+                    await self.goodbye(code)
                     return
                 try:
                     events = self.connection.receive_data(data)
