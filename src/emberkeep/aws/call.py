@@ -2,17 +2,29 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from emberkeep.aws.paging import Pages
+from emberkeep.aws.settings import AwsSettings
 from emberkeep.base.clock import Clock
+from emberkeep.control.images import ImageControl
+from emberkeep.domain.egress import EgressPolicy
+from emberkeep.domain.errors import Unavailable
 from emberkeep.domain.ports import Endpoints, NodePort
+from emberkeep.domain.records import Caller
 
 T = TypeVar("T")
 
 PAGE: Final = 50  # items, where the request does not say
 _NS: Final = 1e9
 _HOW_FAR: Final = frozenset({"nextToken", "maxResults", "Marker", "MaxItems"})
+
+
+class Connectors(Protocol):
+    """The connectors that customers have made."""
+
+    async def egress(self, account: str, identifier: str) -> EgressPolicy:
+        """Return what one allows, by its id or name; raise `AwsError` if there is no such one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +34,11 @@ class Context:
     node: NodePort
     clock: Clock
     pages: Pages
+    architecture: str  # of this host, in AWS's word: "X86_64" or "ARM_64"
+    settings: AwsSettings = field(default_factory=AwsSettings)
+    images: ImageControl | None = None  # None: nothing is built here
     endpoints: Endpoints | None = None  # None: they are switched off
+    connectors: Connectors | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +57,18 @@ class Call:
     def now(self) -> float:
         """Seconds since the epoch."""
         return self.context.clock.wall_ns() / _NS
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks, as the use cases of images know him."""
+        return Caller(account=self.account, region=self.region)
+
+    @property
+    def images(self) -> ImageControl:
+        """The use cases of images."""
+        if self.context.images is None:
+            raise Unavailable("this server builds no images")
+        return self.context.images
 
     def position(self) -> Any:  # noqa: ANN401  whatever the handler gave to `token`
         """Return where an earlier page ended, or None for the first one."""

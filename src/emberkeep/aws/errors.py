@@ -14,6 +14,7 @@ from emberkeep.domain.errors import (
     QuotaExceeded,
     Throttled,
     Unavailable,
+    WrongState,
 )
 
 VALIDATION: Final = "ValidationException"
@@ -37,6 +38,7 @@ _MICROVMS: Final[Mapping[type[EmberkeepError], str]] = {
     NotFound: NOT_FOUND,
     Invalid: VALIDATION,
     Conflict: "ConflictException",
+    WrongState: VALIDATION,  # what cannot be done in a state is a bad request (spec §2.5, §2.11)
     QuotaExceeded: "ServiceQuotaExceededException",
     Throttled: "ThrottlingException",
     Denied: "AccessDeniedException",

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.metadata
 import os
+import platform
 import signal
 import socket
 import time
@@ -93,6 +94,8 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
                 node=node,
                 clock=HostClock(),
                 pages=Pages.kept(settings.data),
+                architecture="ARM_64" if platform.machine() == "aarch64" else "X86_64",
+                settings=settings.aws,
                 endpoints=endpoints.desk if endpoints else None,
             ),
             HANDLERS,

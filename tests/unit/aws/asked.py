@@ -34,7 +34,8 @@ async def anybody(request):
 
 def face(handlers, **context):
     """Return the application over `handlers`, for whoever asks."""
-    parts = {"node": None, "clock": StoppedClock(), "pages": Pages(b"k" * 32), **context}
+    parts = {"node": None, "clock": StoppedClock(), "pages": Pages(b"k" * 32)}
+    parts |= {"architecture": "X86_64"} | context
     return AwsFace(Context(**parts), handlers, anybody)
 
 

@@ -62,7 +62,10 @@ def test_an_error_is_what_the_model_says(clients, fails, service, operation, nam
     assert type(failed).__name__ == name
     assert failed.response["Error"] == {"Code": name, "Message": "ünexpected"}
     assert {one: failed.response[one] for one in others} == said
-    assert failed.response["ResponseMetadata"]["HTTPStatusCode"] == shape.error["httpStatusCode"]
+    assert (
+        failed.response["ResponseMetadata"]["HTTPStatusCode"]
+        == shape.metadata["error"]["httpStatusCode"]
+    )
     assert failed.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "7"
     if "retryAfterSeconds" in shape.members:
         assert int(failed.response["retryAfterSeconds"]) == 7
@@ -73,7 +76,8 @@ def test_an_error_is_what_the_model_says(clients, fails, service, operation, nam
     [
         (errors.NotFound("no"), "ResourceNotFoundException"),
         (errors.Invalid("no"), "ValidationException"),
-        (errors.WrongState("no"), "ConflictException"),
+        (errors.WrongState("no"), "ValidationException"),
+        (errors.Conflict("no"), "ConflictException"),
         (errors.QuotaExceeded("no"), "ServiceQuotaExceededException"),
         (errors.Throttled("no"), "ThrottlingException"),
         (errors.NoSpace("no"), "InsufficientCapacityException"),
@@ -142,7 +146,7 @@ def test_connectors_leave_out_what_they_do_not_say(app, fails):
 
 def test_statuses_agree_with_the_model():
     known = {
-        name: made.service_model(service).shape_for(name).error["httpStatusCode"]
+        name: made.service_model(service).shape_for(name).metadata["error"]["httpStatusCode"]
         for service, _, name in CASES
     }
 

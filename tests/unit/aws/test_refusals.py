@@ -90,59 +90,76 @@ def test_an_idle_policy_is_whole(app):
             "POST",
             MICROVMS,
             RUN | {"maximumDurationInSeconds": 28801},
-            "Value '28801' at 'maximumDurationInSeconds' failed to satisfy constraint:"
-            " Member must have value less than or equal to 28800",
+            (
+                "Value '28801' at 'maximumDurationInSeconds' failed to satisfy constraint:"
+                " Member must have value less than or equal to 28800"
+            ),
         ),
         (
             "GET",
             f"{MICROVMS}?maxResults=0",
             b"",
-            "Value '0' at 'maxResults' failed to satisfy constraint:"
-            " Member must have value greater than or equal to 1",
+            (
+                "Value '0' at 'maxResults' failed to satisfy constraint:"
+                " Member must have value greater than or equal to 1"
+            ),
         ),
         (
             "POST",
             IMAGES,
             IMAGE | {"additionalOsCapabilities": ["SYS_ADMIN"]},
-            "Value '[SYS_ADMIN]' at 'additionalOsCapabilities' failed to satisfy constraint:"
-            " Member must satisfy constraint: [Member must satisfy enum value set: [ALL]]",
+            (
+                "Value '[SYS_ADMIN]' at 'additionalOsCapabilities' failed to satisfy constraint:"
+                " Member must satisfy constraint: [Member must satisfy enum value set: [ALL]]"
+            ),
         ),
         (
             "POST",
             IMAGES,
             IMAGE | {"cpuConfigurations": [{"architecture": "X86_64"}, {"architecture": "MIPS"}]},
-            "Value 'MIPS' at 'cpuConfigurations.2.member.architecture' failed to satisfy"
-            " constraint: Member must satisfy enum value set: [ARM_64, X86_64]",
+            (
+                "Value 'MIPS' at 'cpuConfigurations.2.member.architecture' failed to satisfy"
+                " constraint: Member must satisfy enum value set: [ARM_64, X86_64]"
+            ),
         ),
         (
             "POST",
             IMAGES,
             IMAGE | {"environmentVariables": {"A": "x" * 4097}},
-            "Value at 'environmentVariables' failed to satisfy constraint: Map value must satisfy"
-            " constraint: [Member must have length less than or equal to 4096]",
+            (
+                "Value at 'environmentVariables' failed to satisfy constraint:"
+                " Map value must satisfy constraint:"
+                " [Member must have length less than or equal to 4096]"
+            ),
         ),
         (
             "POST",
             IMAGES,
             IMAGE | {"egressNetworkConnectors": ["a", "b"]},
-            "Value '[a, b]' at 'egressNetworkConnectors' failed to satisfy constraint:"
-            " Member must have length less than or equal to 1",
+            (
+                "Value '[a, b]' at 'egressNetworkConnectors' failed to satisfy constraint:"
+                " Member must have length less than or equal to 1"
+            ),
         ),
         (
             "POST",
             TOKEN,
             {"expirationInMinutes": 1, "allowedPorts": [{"range": {"startPort": 1}}]},
-            "Value null at 'allowedPorts.1.member.range.endPort' failed to satisfy constraint:"
-            " Member must not be null",
+            (
+                "Value null at 'allowedPorts.1.member.range.endPort' failed to satisfy constraint:"
+                " Member must not be null"
+            ),
         ),
         (
             "POST",
             TAGS,
             {"Tags": {"a#": "b"}},
-            "Value '{a#=b}' at 'tags' failed to satisfy constraint: Map keys must satisfy"
-            " constraint: [Member must have length less than or equal to 128, Member must have"
-            " length greater than or equal to 1, Member must satisfy regular expression pattern:"
-            r" ([\p{L}\p{Z}\p{N}_.:/=+\-@]*)]",
+            (
+                "Value '{a#=b}' at 'tags' failed to satisfy constraint: Map keys must satisfy"
+                " constraint: [Member must have length less than or equal to 128, Member must have"
+                " length greater than or equal to 1, Member must satisfy regular expression"
+                r" pattern: ([\p{L}\p{Z}\p{N}_.:/=+\-@]*)]"
+            ),
         ),
         ("DELETE", TAGS, b"", f"Value null at 'tagKeys' {NOT_NULL}"),
         (

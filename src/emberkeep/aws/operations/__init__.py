@@ -1,11 +1,26 @@
 """What is done for each operation, as a list: a handler takes a call and returns the output."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
-from emberkeep.aws.call import Call
-from emberkeep.aws.operations import managed
+from emberkeep.aws.app import Handler
+from emberkeep.aws.operations import builds, images, managed, tags, versions
 
-HANDLERS: Final[Mapping[str, Callable[[Call], Awaitable[dict[str, Any]]]]] = {
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "CreateMicrovmImage": images.create,
+    "UpdateMicrovmImage": images.update,
+    "GetMicrovmImage": images.get,
+    "ListMicrovmImages": images.list_,
+    "DeleteMicrovmImage": images.delete,
+    "GetMicrovmImageVersion": versions.get,
+    "ListMicrovmImageVersions": versions.list_,
+    "UpdateMicrovmImageVersion": versions.update,
+    "DeleteMicrovmImageVersion": versions.delete,
+    "GetMicrovmImageBuild": builds.get,
+    "ListMicrovmImageBuilds": builds.list_,
     "ListManagedMicrovmImages": managed.list_images,
+    "ListManagedMicrovmImageVersions": managed.list_versions,
+    "TagResource": tags.tag,
+    "UntagResource": tags.untag,
+    "ListTags": tags.list_,
 }

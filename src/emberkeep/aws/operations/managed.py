@@ -1,23 +1,48 @@
-"""The base images that everybody has (spec §2.13)."""
+"""The base images that everybody has: the operations of spec §2.13."""
 
-from typing import Any, Final
+from typing import Any
 
-from emberkeep.aws import arns
 from emberkeep.aws.call import Call
-
-BASES: Final = ("al2023-1", "debian-12")
-_SINCE: Final = 1781654400.0  # 2026-06-17: when AWS's own was first there
+from emberkeep.aws.errors import not_found
+from emberkeep.aws.operations.identifiers import managed_name
+from emberkeep.control import texts
+from emberkeep.control.managed import MANAGED, managed
 
 
 async def list_images(call: Call) -> dict[str, Any]:
     """ListManagedMicrovmImages."""
+    page, token = call.page(sorted(MANAGED.values(), key=_name, reverse=True), _name)
     items = [
         {
-            "imageArn": arns.image(name, account=arns.AWS, region=call.region),
-            "createdAt": _SINCE,
-            "updatedAt": _SINCE,
+            "imageArn": call.caller.base_arn(one.name),
+            "createdAt": one.created_at,
+            "updatedAt": one.updated_at,
         }
-        for name in sorted(BASES, reverse=True)
+        for one in page
     ]
-    page, token = call.page(items, lambda one: one["imageArn"])
-    return {"items": page, "nextToken": token}
+    return {"items": items, "nextToken": token}
+
+
+async def list_versions(call: Call) -> dict[str, Any]:
+    """ListManagedMicrovmImageVersions: newest first, as bare numbers (spec §1.3)."""
+    text = call.input["imageIdentifier"]
+    name = managed_name(text)
+    if name is None:
+        raise not_found(texts.no_image(text))
+    page, token = call.page(managed(call.caller, name).versions, lambda one: one[0])
+    items = [
+        {
+            "imageArn": call.caller.base_arn(name),
+            "imageVersion": str(number),
+            "status": "AVAILABLE",
+            "supportedCpuConfigurations": [{"architecture": call.context.architecture}],
+            "createdAt": at,
+            "updatedAt": at,
+        }
+        for number, at in page
+    ]
+    return {"items": items, "nextToken": token}
+
+
+def _name(one: Any) -> str:  # noqa: ANN401
+    return str(one.name)

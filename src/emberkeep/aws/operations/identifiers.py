@@ -1,0 +1,59 @@
+"""Images and versions as AWS clients name them: ARNs, "1.0" (spec §1.2, §1.3)."""
+
+import re
+from typing import Final
+
+from emberkeep.aws.arns import AWS, IMAGE, Arn
+from emberkeep.aws.call import Call
+from emberkeep.aws.errors import AwsError, not_found
+from emberkeep.control import texts
+
+_VERSION: Final = re.compile(r"([0-9]{1,9})(?:\.0)?")
+_SLASH: Final = re.compile(rf"arn:aws[a-z-]*:lambda:[^:]*:[^:]*:{IMAGE}/.*", re.DOTALL)
+
+
+def image_name(call: Call) -> str:
+    """Return the name of the image that `call` is about; raise `AwsError`.
+
+    An image of another account is none at all; the region is that of the signature, whatever the
+    ARN says: this host is all of them.
+    """
+    text = call.input["imageIdentifier"]
+    arn = image_arn(text)
+    if arn.account != call.account:
+        raise not_found(texts.no_image(text))
+    return arn.name
+
+
+def image_arn(text: str) -> Arn:
+    """Read the ARN of an image, managed or not; raise `AwsError`, or `Invalid` for other text."""
+    if _SLASH.fullmatch(text):  # to IAM this is a resource that nobody may use (spec §1.2)
+        raise AwsError(
+            "AccessDeniedException",
+            f"User is not authorized to perform this operation on resource: {text}",
+        )
+    arn = Arn.parse(text)
+    if arn.kind != IMAGE:
+        raise not_found(texts.no_image(text))
+    return arn
+
+
+def managed_name(text: str) -> str | None:
+    """Return the name of a managed image, or None if the ARN is not one's."""
+    arn = image_arn(text)
+    return arn.name if arn.account == AWS else None
+
+
+def version_number(call: Call) -> int:
+    """Return the version that `call` is about; raise `AwsError` for what no version is called."""
+    text = call.input["imageVersion"]
+    number = parsed_version(text)
+    if number is None:
+        raise not_found(texts.no_version(call.input["imageIdentifier"], text))
+    return number
+
+
+def parsed_version(text: str) -> int | None:
+    """Read "3.0" or "3", or return None."""
+    match = _VERSION.fullmatch(text)
+    return int(match[1]) if match else None

@@ -1,0 +1,75 @@
+"""Images: the operations of spec §2.8 to §2.11."""
+
+from typing import Any
+
+from emberkeep.aws.call import Call
+from emberkeep.aws.operations.identifiers import image_name
+from emberkeep.aws.operations.recipes import members, recipe
+from emberkeep.control import texts
+from emberkeep.domain.images import Image, Version
+
+
+async def create(call: Call) -> dict[str, Any]:
+    """CreateMicrovmImage."""
+    made_of = await recipe(call)
+    image, version = await call.images.create(
+        call.caller,
+        call.input["name"],
+        made_of,
+        tags=call.input.get("tags"),
+        token=call.input.get("clientToken"),
+    )
+    return _detail(call, image, version) | {"tags": image.tags or None}
+
+
+async def update(call: Call) -> dict[str, Any]:
+    """UpdateMicrovmImage."""
+    name = image_name(call)
+    image, version = await call.images.update(
+        call.caller, name, await recipe(call), token=call.input.get("clientToken")
+    )
+    return _detail(call, image, version)
+
+
+async def get(call: Call) -> dict[str, Any]:
+    """GetMicrovmImage."""
+    image = await call.images.get(call.caller, image_name(call))
+    return _shown(call, image) | {"tags": image.tags, "updatedAt": image.updated_at}
+
+
+async def list_(call: Call) -> dict[str, Any]:
+    """ListMicrovmImages: the filter comes behind the paging, as at AWS (spec §2.10)."""
+    page = await call.images.list(call.caller, after=call.position(), limit=call.most())
+    part = call.input.get("nameFilter", "")
+    return {
+        "items": [_shown(call, image) for image in page.items if part in image.name],
+        "nextToken": call.token(page.after) if page.after is not None else None,
+    }
+
+
+async def delete(call: Call) -> dict[str, Any]:
+    """DeleteMicrovmImage."""
+    image = await call.images.delete(call.caller, image_name(call))
+    return {"imageIdentifier": call.caller.arn(image.name), "state": image.state}
+
+
+def _shown(call: Call, image: Image) -> dict[str, Any]:
+    active, failed = image.latest_active, image.latest_failed
+    return {
+        "id": image.id,
+        "imageArn": call.caller.arn(image.name),
+        "name": image.name,
+        "state": image.state,
+        "latestActiveImageVersion": None if active is None else texts.number(active),
+        "latestFailedImageVersion": None if failed is None else texts.number(failed),
+        "createdAt": image.created_at,
+    }
+
+
+def _detail(call: Call, image: Image, version: Version) -> dict[str, Any]:
+    return {
+        **_shown(call, image),
+        **members(call, version.recipe),
+        "imageVersion": texts.number(version.number),
+        "updatedAt": image.updated_at,
+    }
