@@ -179,6 +179,27 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line that a workload has printed: its place in the log, `at` in seconds since the epoch."""
+
+    seq: int
+    at: float
+    text: str
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What was used of an image on one day (UTC); a GB is 2^30 bytes."""
+
+    day: str
+    account: str
+    image: str
+    vcpu_seconds: float
+    memory_gb_seconds: float
+    snapshot_read_gb: float
+    snapshot_write_gb: float
+    storage_gb_hours: float
+
+
 def egress_policy(wanted: str | Sequence[str] | None) -> str | dict[str, list[str]] | None:
     """Read "internet", "none", or destinations; the server checks them."""
     if wanted is None or (isinstance(wanted, str) and wanted in {"internet", "none"}):

@@ -9,13 +9,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 
-from emberkeep.api import endpoints, events, files, microvms, openapi
+from emberkeep.api import endpoints, events, files, images, logs, microvms, openapi, usage
 from emberkeep.api.bodies import (
     At,
     End,
     EventsBody,
     Follow,
-    ImagesBody,
     Kill,
     Launch,
     Listing,
@@ -34,13 +33,31 @@ from emberkeep.api.bodies import (
     Write,
     WrittenBody,
 )
-from emberkeep.api.context import Context, Shutdown
+from emberkeep.api.context import Context, Images, Shutdown
 from emberkeep.api.endpoints import ShellTokenRequest, TokenBody, TokenRequest, authorize
 from emberkeep.api.errors import HANDLERS
 from emberkeep.api.execs import run_command
 from emberkeep.api.guard import AUTHORIZE, Guard
+from emberkeep.api.logs import After, Latest, LogBody
 from emberkeep.api.operations import Operation
 from emberkeep.api.ports import connect_port
+from emberkeep.api.recipes import (
+    BegunBody,
+    BuildBody,
+    BuildRequest,
+    BuildsBody,
+    DigestQuery,
+    ImageBody,
+    ImagesBody,
+    LogPlace,
+    StatusRequest,
+    UploadBody,
+    VersionBody,
+    VersionsBody,
+    Which,
+)
+from emberkeep.api.usage import Between, UsagesBody
+from emberkeep.blobs.uploads import Uploads
 from emberkeep.domain.limits import LimitFacts
 from emberkeep.domain.ports import Credentials, Endpoints, NodePort
 
@@ -48,11 +65,16 @@ _AUTHORIZE: Final = (AUTHORIZE, AUTHORIZE + "/{rest:path}")
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _VM: Final = "/v1/microvms/{ref}"
 _FILES: Final = f"{_VM}/files"
+_IMAGE: Final = "/v1/images/{ref}"
+_VERSION: Final = f"{_IMAGE}/versions/{{version}}"
+_BUILD: Final = "/v1/builds/{build}"
 _Facts: Final = dict[str, Any]  # as the agent gives them
 _Spans: Final = dict[str, list[SpanBody]]  # by verb
 
 _BYTES: Final = "application/octet-stream"
 _TAR: Final = "application/x-tar"
+_ZIP: Final = "application/zip"
+_LINES: Final = "text/plain"
 _EVENTS: Final = "text/event-stream"
 
 # fmt: off
@@ -62,9 +84,24 @@ OPERATIONS: Final = (
     Operation("POST", "/v1/shutdown", microvms.shutdown, body=End, status=202),
     Operation("GET", "/v1/limits", microvms.limits, reply=LimitFacts),
     Operation("GET", "/v1/ca", endpoints.authority, gives="application/x-pem-file"),
-    Operation("GET", "/v1/images", microvms.images, reply=ImagesBody),
+    Operation("GET", "/v1/usage", usage.listed, query=Between, reply=UsagesBody),
     Operation("GET", "/v1/events", events.listed, query=Past, reply=EventsBody),
     Operation("GET", "/v1/events/stream", events.stream, query=Follow, gives=_EVENTS),
+
+    Operation("PUT", "/v1/uploads", images.upload, query=DigestQuery, takes=_ZIP, reply=UploadBody),
+    Operation("GET", "/v1/uploads/{digest}", images.uploaded, reply=UploadBody),
+    Operation("POST", "/v1/images", images.build, body=BuildRequest, reply=BegunBody, status=202),
+    Operation("GET", "/v1/images", images.listed, reply=ImagesBody),
+    Operation("GET", _IMAGE, images.show, reply=ImageBody),
+    Operation("DELETE", _IMAGE, images.remove, reply=ImageBody, status=202),
+    Operation("GET", f"{_IMAGE}/versions", images.versions, reply=VersionsBody),
+    Operation("GET", _VERSION, images.version, reply=VersionBody),
+    Operation("PATCH", _VERSION, images.set_status, body=StatusRequest, reply=VersionBody),
+    Operation("DELETE", _VERSION, images.remove_version, reply=VersionBody, status=202),
+    Operation("GET", f"{_IMAGE}/builds", images.builds, query=Which, reply=BuildsBody),
+    Operation("GET", _BUILD, images.build_shown, reply=BuildBody),
+    Operation("POST", f"{_BUILD}/cancel", images.cancel, reply=BuildBody),
+    Operation("GET", f"{_BUILD}/log", images.build_log, query=LogPlace, gives=_LINES),
 
     Operation("POST", "/v1/microvms", microvms.launch, body=Launch, reply=MicroVMBody, status=201),
     Operation("GET", "/v1/microvms", microvms.listed, query=Listing, reply=MicroVMsBody),
@@ -75,6 +112,8 @@ OPERATIONS: Final = (
     Operation("POST", f"{_VM}/token", endpoints.token, body=TokenRequest, reply=TokenBody),
     Operation("POST", f"{_VM}/shell-token", endpoints.shell_token, body=ShellTokenRequest,
               reply=TokenBody),
+    Operation("GET", f"{_VM}/logs", logs.listed, query=Latest, reply=LogBody),
+    Operation("GET", f"{_VM}/logs/stream", logs.stream, query=After, gives=_EVENTS),
     Operation("GET", f"{_VM}/console", microvms.console, gives="text/plain"),
     Operation("GET", f"{_VM}/metrics", microvms.metrics, reply=_Facts),
     Operation("GET", f"{_VM}/timeline", microvms.timeline, reply=_Spans),
@@ -113,13 +152,15 @@ SERVER_OPTIONS: Final[Mapping[str, Any]] = {
 }
 
 
-def build_app(
+def build_app(  # noqa: PLR0913  what it is wired with
     node: NodePort,
     credentials: Credentials,
     version: str,
     *,
     default_memory_mib: int = 512,
     endpoints: Endpoints | None = None,
+    images: Images | None = None,
+    uploads: Uploads | None = None,
     shutdown: Shutdown | None = None,
 ) -> Starlette:
     """Return the application that serves `node` to whoever has the key.
@@ -146,6 +187,8 @@ def build_app(
         version=version,
         default_memory_mib=default_memory_mib,
         endpoints=endpoints,
+        images=images,
+        uploads=uploads,
         shutdown=shutdown,
     )
     return app

@@ -11,7 +11,7 @@ from emberkeep.domain.endpoints import LIFE_S, IdlePolicy, Ingress
 from emberkeep.domain.errors import Invalid
 from emberkeep.domain.events import Event, Kind
 from emberkeep.domain.microvms import MicroVM, State
-from emberkeep.domain.requests import ExecRequest, ImageFacts, PoolFacts
+from emberkeep.domain.requests import ExecRequest, PoolFacts
 
 T = TypeVar("T")
 
@@ -250,12 +250,6 @@ class MicroVMsBody(Struct, frozen=True, kw_only=True):
     """The microVMs there are, oldest first."""
 
     microvms: list[MicroVMBody]
-
-
-class ImagesBody(Struct, frozen=True, kw_only=True):
-    """The images there are."""
-
-    images: list[ImageFacts]
 
 
 class EventBody(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from emberkeep.api.bodies import (
     End,
-    ImagesBody,
     Kill,
     Launch,
     Listing,
@@ -58,11 +57,6 @@ async def shutdown(call: Call[None, End]) -> Response:
         raise Unavailable("this server cannot be ended over its API")
     call.context.shutdown(call.body.microvms)
     return Response(status_code=202)
-
-
-async def images(call: Call[None, None]) -> ImagesBody:
-    """List the images that can be launched."""
-    return ImagesBody(images=list(await call.context.node.images()))
 
 
 async def launch(call: Call[None, Launch]) -> MicroVMBody:

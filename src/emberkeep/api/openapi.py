@@ -10,6 +10,9 @@ from emberkeep.api.errors import ErrorBody
 from emberkeep.api.guard import OPEN
 from emberkeep.api.operations import Operation
 
+_MICROVM: Final = (
+    "an id, a unique beginning of one (4 digits at least), or the name of a live microVM"
+)
 _REFERENCE: Final = "#/components/schemas/{name}"
 
 
@@ -82,13 +85,14 @@ def _answered(op: Operation, schema_of: dict[type, dict[str, Any]]) -> dict[str,
 
 
 def _path_parameters(op: Operation) -> list[dict[str, Any]]:
-    about = "an id, a unique beginning of one (4 digits at least), or the name of a live microVM"
+    refs = "the name of an image" if op.path.startswith("/v1/images/") else _MICROVM
+    about = {"ref": refs, "version": "its number", "build": "an id", "digest": "its SHA-256"}
     return [
         {
             "name": name,
             "in": "path",
             "required": True,
-            "description": about,
+            "description": about[name],
             "schema": {"type": "string"},
         }
         for name in re.findall(r"{(\w+)}", op.path)

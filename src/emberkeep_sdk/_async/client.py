@@ -105,6 +105,19 @@ class AsyncEmberkeep:
                 for data in messages.feed(piece):
                     yield as_type(msgspec.json.decode(data), Happening)
 
+    async def usage(self, *, since: str | None = None, until: str | None = None) -> list[Usage]:
+        """Return what was used, by day ("2026-11-22", UTC) and image; the last 30 days if not said.
+
+        What still runs, or sleeps, is included up to this moment.
+        """
+        params = {"since": since, "until": until}
+        answer = await self._http.call("GET", path_of("usage"), params=params)
+        return [as_type(one, Usage) for one in as_type(answer, dict[str, Any]).get("usage", [])]
+
+    async def metrics(self) -> str:
+        """Return the metrics of the server, as Prometheus reads them."""
+        return await self._http.text("/metrics")
+
     async def status(self) -> dict[str, Any]:
         """Return what the server says about itself."""
         return as_type(await self._http.call("GET", path_of("status")), dict[str, Any])

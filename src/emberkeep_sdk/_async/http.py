@@ -22,6 +22,7 @@ from emberkeep_sdk._io.shared import unreachable
 T = TypeVar("T")
 
 _TIMEOUT: Final = httpx.Timeout(600, connect=5)  # a first launch makes its snapshot
+_PATIENT: Final = httpx.Timeout(None, connect=5)
 _LIMITS: Final = httpx.Limits(keepalive_expiry=2)  # below the 5 s of servers: no race
 
 
@@ -68,11 +69,14 @@ class AsyncHttp:
 
     @asynccontextmanager
     async def download(
-        self, path: str, *, params: Mapping[str, Any]
+        self, path: str, *, params: Mapping[str, Any], patient: bool = False
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """GET `path` and hand out its bytes as they come."""
+        """GET `path` and hand out its bytes as they come; `patient` waits for them for ever."""
+        timeout = _PATIENT if patient else _TIMEOUT
         try:
-            async with self._client.stream("GET", path, params=_given(params)) as answer:
+            async with self._client.stream(
+                "GET", path, params=_given(params), timeout=timeout
+            ) as answer:
                 if answer.is_error:
                     await answer.aread()
                     raise _error(answer)

@@ -138,7 +138,8 @@ class AsyncImages:
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Lend the log of a build from byte `offset` on; with `follow` until the build is over."""
         params = {"offset": offset, "follow": "true" if follow else None}
-        return self._http.download(path_of("builds", build_id, "log"), params=params)
+        path = path_of("builds", build_id, "log")
+        return self._http.download(path, params=params, patient=follow)
 
     async def versions(self, name: str) -> Sequence[ImageVersion]:
         """Return the versions of an image, newest first."""

@@ -234,6 +234,21 @@ class AsyncMicroVM:
         """Return the last part of its serial console."""
         return await self._http.text(self._path("console"))
 
+    async def logs(self, *, after: int | None = None, limit: int = 100) -> list[LogLine]:
+        """Return what its main process printed: the latest, or the first behind place `after`."""
+        params = {"after": after, "limit": limit}
+        answer = await self._http.call("GET", self._path("logs"), params=params)
+        return [as_type(one, LogLine) for one in as_type(answer, dict[str, Any]).get("lines", [])]
+
+    async def follow_logs(self, *, after: int | None = None) -> AsyncGenerator[LogLine]:
+        """Yield what its main process prints, as it does, from behind place `after`."""
+        messages = Messages()
+        path, params = self._path("logs", "stream"), {"after": after}
+        async with self._http.download(path, params=params) as pieces:
+            async for piece in pieces:
+                for data in messages.feed(piece):
+                    yield as_type(msgspec.json.decode(data), LogLine)
+
     def _path(self, *parts: str) -> str:
         return path_of("microvms", self.id, *parts)
 

@@ -22,6 +22,7 @@ from emberkeep_sdk._io.synchronous import Socket
 T = TypeVar("T")
 
 _TIMEOUT: Final = httpx.Timeout(600, connect=5)  # a first launch makes its snapshot
+_PATIENT: Final = httpx.Timeout(None, connect=5)
 _LIMITS: Final = httpx.Limits(keepalive_expiry=2)  # below the 5 s of servers: no race
 
 
@@ -65,10 +66,13 @@ class Http:
         return _decode(answer) if answer.content else None
 
     @contextmanager
-    def download(self, path: str, *, params: Mapping[str, Any]) -> Generator[Iterator[bytes]]:
-        """GET `path` and hand out its bytes as they come."""
+    def download(
+        self, path: str, *, params: Mapping[str, Any], patient: bool = False
+    ) -> Generator[Iterator[bytes]]:
+        """GET `path` and hand out its bytes as they come; `patient` waits for them for ever."""
+        timeout = _PATIENT if patient else _TIMEOUT
         try:
-            with self._client.stream("GET", path, params=_given(params)) as answer:
+            with self._client.stream("GET", path, params=_given(params), timeout=timeout) as answer:
                 if answer.is_error:
                     answer.read()
                     raise _error(answer)

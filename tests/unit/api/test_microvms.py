@@ -242,15 +242,6 @@ async def test_status_counts_by_state_and_says_what_is_ready(api: Api):
     }
 
 
-async def test_images_are_listed(api: Api):
-    async with api.client() as client:
-        answer = await client.get("/v1/images")
-
-    assert answer.json() == {
-        "images": [{"name": "debian-12", "digest": "ab12", "snapshots": {"512m-1c": "s-1"}}]
-    }
-
-
 async def test_the_server_is_ended_as_told(api: Api):
     async with api.client() as client:
         first = await client.post("/v1/shutdown")

@@ -12,7 +12,7 @@ import uvicorn
 
 from emberkeep.api import SERVER_OPTIONS, build_app
 from emberkeep.blobs.uploads import Uploads
-from tests.fakes.images import FakeImages
+from tests.fakes.catalogue import FakeImages
 from tests.fakes.keys import Keys
 from tests.unit.sdk.machines import LocalNode
 
