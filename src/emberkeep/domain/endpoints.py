@@ -88,6 +88,7 @@ class Ingress:
     token_life_s: int = LIFE_S  # the longest life of a token
     idle: IdlePolicy = field(default_factory=IdlePolicy)
     shell: bool = False  # whether there are tokens for a shell (SHELL_INGRESS, spec §8.1)
+    http: bool = True  # whether requests pass at all (HTTP_INGRESS)
 
     def __post_init__(self) -> None:
         if not 1 <= self.token_life_s <= LONGEST_LIFE_S:

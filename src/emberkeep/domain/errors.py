@@ -6,6 +6,7 @@ EmberkeepError
 ├── Conflict            the request is right, the moment is wrong
 │   └── WrongState      no arrow leads there from the present state
 ├── QuotaExceeded       a limit of the account or the host
+│   ├── NoCapacity      the host is full, whatever the account may have
 │   └── Throttled       so many at once are not allowed; later they may be
 ├── NoSpace             the disk is full
 ├── Denied              missing or wrong credentials
@@ -44,6 +45,10 @@ class WrongState(Conflict):
 
 class QuotaExceeded(EmberkeepError):
     """A limit of the account or of the host would be passed."""
+
+
+class NoCapacity(QuotaExceeded):
+    """The host has no room, whatever the account may have."""
 
 
 class Throttled(QuotaExceeded):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
-from emberkeep.domain.errors import QuotaExceeded
+from emberkeep.domain.errors import NoCapacity, QuotaExceeded
 from emberkeep.domain.units import Size
 
 ACCOUNT: Final = "000000000000"  # the one there is so far
@@ -98,15 +98,16 @@ def check_host(limits: Limits, use: Use, size: Size) -> None:
     """Raise `QuotaExceeded` if the host, of which `use` is used, may not run one more of `size`."""
     whose, remedy = "this host", "suspend or terminate some (emberkeep ps)"
     _Bound(
-        whose=whose, what="running microVMs", most=limits.host_microvms,
+        error=NoCapacity, whose=whose, what="running microVMs", most=limits.host_microvms,
         raised_by="limits.host_microvms", remedy=remedy,
     ).check(use.microvms, 1)  # fmt: skip
     _Bound(
-        whose=whose, what="MiB of memory in running microVMs", most=limits.host_memory_mib,
+        error=NoCapacity, whose=whose, what="MiB of memory in running microVMs",
+        most=limits.host_memory_mib,
         raised_by="limits.host_memory_mib or limits.memory_overcommit", remedy=remedy,
     ).check(use.memory_mib, size.memory.mib + VMM_MIB)  # fmt: skip
     _Bound(
-        whose=whose, what="vCPUs in running microVMs", most=limits.host_vcpus,
+        error=NoCapacity, whose=whose, what="vCPUs in running microVMs", most=limits.host_vcpus,
         raised_by="limits.cpu_overcommit", remedy=remedy,
     ).check(use.vcpus, size.vcpus)  # fmt: skip
 
@@ -129,11 +130,12 @@ class _Bound:
     most: int | None
     raised_by: str
     remedy: str
+    error: type[QuotaExceeded] = QuotaExceeded
 
     def check(self, used: int, asked: int) -> None:
         """Raise unless so much more is allowed."""
         if self.most is not None and used + asked > self.most:
-            raise QuotaExceeded(
+            raise self.error(
                 f"{self.whose} may have {self.most} {self.what}:"
                 f" {used} are in use, {asked} more are too many",
                 hint=f"{self.remedy}, or raise {self.raised_by} (docs/limits.md)",

@@ -4,15 +4,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from emberkeep.domain.connectors import Connector
 from emberkeep.domain.endpoints import Ports
 from emberkeep.domain.events import Event
 from emberkeep.domain.images import Build, Image, Source, Version
 from emberkeep.domain.keys import AccessKey, Caller
-from emberkeep.domain.limits import LimitFacts
+from emberkeep.domain.limits import ACCOUNT, LimitFacts
 from emberkeep.domain.logs import LogLine, LogName
 from emberkeep.domain.microvms import MicroVM
 from emberkeep.domain.records import Change, Stored, Token
-from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest, PoolFacts
+from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest, PoolFacts, Which
 from emberkeep.domain.usage import Usage
 
 Headers = Sequence[tuple[bytes, bytes]]  # as ASGI has them: names in small letters
@@ -43,8 +44,11 @@ class MicroVMs(Protocol):
     async def get(self, id: str) -> MicroVM:  # noqa: A002  the word of the domain
         """Return one microVM by its whole id, or raise `NotFound`."""
 
-    async def find(self, ref: str) -> MicroVM:
-        """Return the one meant by an id, a name of a live one, or a unique beginning of an id."""
+    async def find(self, ref: str, account: str | None = None) -> MicroVM:
+        """Return the one meant by an id, a name of a live one, or a unique beginning of an id.
+
+        With an `account` only its own are looked at: others are not there.
+        """
 
     async def live(self) -> list[MicroVM]:
         """Return those that are not TERMINATED, oldest first."""
@@ -73,16 +77,78 @@ class Sources(Protocol):
         """Return what `vm` was launched from, or raise `NotFound` where that is gone for good."""
 
 
+class Lives(Protocol):
+    """The verbs of microVMs that are answered once they are durable, by whole ids."""
+
+    def peek(self, microvm_id: str) -> MicroVM | None:
+        """Return a live microVM by its id, or None."""
+
+    async def run(self, request: LaunchRequest) -> MicroVM:
+        """Accept a launch; raise what a launch raises, as far as it can be known at once."""
+
+    async def suspend(self, microvm_id: str) -> MicroVM:
+        """Begin to suspend; one that is SUSPENDED stays so."""
+
+    async def resume(self, microvm_id: str) -> MicroVM:
+        """Begin to resume; one that is RUNNING runs on."""
+
+    async def terminate(self, microvm_id: str) -> MicroVM:
+        """Begin to terminate."""
+
+
+class MicroVMListing(Protocol):
+    """The microVMs of one account, those that have ended lately, too."""
+
+    async def find(self, account: str, microvm_id: str) -> MicroVM | None:
+        """Return one by its whole id, if there is one."""
+
+    async def page(
+        self,
+        account: str,
+        *,
+        before: tuple[float, str] | None,
+        limit: int,
+        which: Which | None = None,
+    ) -> list[MicroVM]:
+        """Return the newest `limit` that came before (time, id)."""
+
+    async def with_token(self, account: str, token: str) -> MicroVM | None:
+        """Return the one that a client's token has led to, as long as it is remembered."""
+
+
+class Connectors(Protocol):
+    """Network connectors; what a method has returned from survives a power loss."""
+
+    async def add(self, connector: Connector) -> None:
+        """Remember a new one; `Conflict` if its account has one of that name."""
+
+    async def save(self, connector: Connector) -> None:
+        """Replace what is stored, or raise `Conflict` if that was changed meanwhile."""
+
+    async def of(self, account: str) -> list[Connector]:
+        """Return those of an account, oldest first, and those that were deleted lately."""
+
+    async def find(self, account: str, ref: str) -> list[Connector]:
+        """Return those that an id or a name may mean, the oldest first."""
+
+    async def forget(self, before: float) -> int:
+        """Drop those deleted before that time; return how many. Idempotent."""
+
+
 class Events(Protocol):
     """What has happened, oldest first; the oldest of many are dropped."""
 
     async def note(self, event: Event) -> None:
         """Append one that belongs to no change of a microVM."""
 
-    async def after(self, seq: int, *, microvm_id: str | None, limit: int) -> list[Event]:
+    async def after(
+        self, seq: int, *, microvm_id: str | None, limit: int, account: str | None = None
+    ) -> list[Event]:
         """Return the first `limit` events behind place `seq`, in order."""
 
-    async def latest(self, *, microvm_id: str | None, limit: int) -> list[Event]:
+    async def latest(
+        self, *, microvm_id: str | None, limit: int, account: str | None = None
+    ) -> list[Event]:
         """Return the last `limit` events, in order."""
 
 
@@ -245,6 +311,12 @@ class NodePort(Protocol):
     async def resume(self, ref: str) -> MicroVM: ...
     async def terminate(self, ref: str) -> MicroVM: ...
     async def show(self, ref: str) -> MicroVM: ...
+    async def find(self, ref: str, account: str) -> MicroVM:
+        """Return the same, if it is of `account`; what is another's is not there."""
+
+    def meant(self, ref: str, account: str) -> MicroVM:
+        """Return a live one of `account`, or raise `NotFound`."""
+
     async def list(self, *, everything: bool = False) -> Sequence[MicroVM]: ...
     async def console(self, ref: str) -> bytes: ...
     async def images(self) -> Sequence[ImageFacts]: ...
@@ -252,16 +324,24 @@ class NodePort(Protocol):
     def ready(self) -> Sequence[PoolFacts]:
         """Say what is ready before anybody asks."""
 
-    def limits(self) -> LimitFacts:
-        """Return what the account and this host may have, and how much of it is in use."""
+    def limits(self, account: str = ACCOUNT) -> LimitFacts:
+        """Return what `account` and this host may have, and how much of it is in use."""
 
     async def timeline(self, ref: str) -> Mapping[str, Sequence[Mapping[str, object]]]:
         """Return the spans (name, at_ms, ms) of its last launch, suspend and resume, by verb."""
 
     async def events(
-        self, ref: str | None = None, *, after: int | None = None, limit: int
+        self,
+        ref: str | None = None,
+        *,
+        after: int | None = None,
+        limit: int,
+        account: str | None = None,
     ) -> Sequence[Event]:
-        """Return the first events behind place `after`, or the last there are; of one or of all."""
+        """Return the first events behind place `after`, or the last there are.
+
+        They are those of one microVM, of one account, or all there are.
+        """
 
     def follow(self, ref: str | None = None, *, after: int | None = None) -> AsyncGenerator[Event]:
         """Yield the events behind place `after`, or the next ones, until the server ends."""

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from emberkeep.domain import limits
-from emberkeep.domain.errors import NoSpace, QuotaExceeded
+from emberkeep.domain.errors import NoCapacity, NoSpace
 from emberkeep.domain.limits import VMM_MIB, Gauge, LimitFacts, Limits, Use
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.units import Size
@@ -163,7 +163,7 @@ class Admission:
 def check_available(settings: LimitSettings, *, memory_mib: int, disk_mib: int) -> None:
     """Raise `QuotaExceeded` or `NoSpace` if the host has too little left, whatever was promised."""
     if memory_mib < settings.least_available_mib:
-        raise QuotaExceeded(
+        raise NoCapacity(
             f"this host has {memory_mib} MiB of memory available:"
             f" nothing is begun below {settings.least_available_mib} MiB",
             hint="suspend or terminate microVMs, or lower limits.least_available_mib"

@@ -65,6 +65,10 @@ class Lives:
         self._whole = whole
         self._launching: dict[str, asyncio.Task[None]] = {}
 
+    def peek(self, microvm_id: str) -> MicroVM | None:
+        """Return a live microVM by its id, or None."""
+        return self._ground.registry.peek(microvm_id)
+
     async def run(self, request: LaunchRequest) -> MicroVM:
         """Accept a launch: PENDING and durable when this returns.
 

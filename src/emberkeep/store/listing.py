@@ -39,6 +39,13 @@ class Listing:
         found = select(microvms).where(*mine).order_by(*newest).limit(limit)
         return [from_row(row) for row in (await self._database.read(found)).mappings()]
 
+    async def find(self, account: str, microvm_id: str) -> MicroVM | None:
+        """Return one by its whole id, if there is one."""
+        its = and_(microvms.c.account == account, microvms.c.id == microvm_id)
+        for row in (await self._database.read(select(microvms).where(its))).mappings():
+            return from_row(row)
+        return None
+
     async def with_token(self, account: str, token: str) -> MicroVM | None:
         """Return the microVM that a client's token has led to, as long as its row is kept."""
         its = and_(microvms.c.account == account, microvms.c.client_token == token)
