@@ -1,7 +1,7 @@
 """A tour of Emberkeep, step by step, with the time each takes.
 
 Needs a server (emberkeep up --detach). `make run` ends with it.
-"""  # noqa: INP001  a script
+"""
 
 import sys
 import tempfile
