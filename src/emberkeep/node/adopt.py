@@ -3,7 +3,8 @@
     RUNNING       its VMM answers: taken over          it is gone: TERMINATED
     SUSPENDING    its delta is sealed: SUSPENDED       else it runs on, if its VMM answers
     SUSPENDED     nothing to do
-    PENDING       a resume: it is done                 a launch that was promised: it is done
+    PENDING       its VMM answers: its resume hook is asked, RUNNING
+                  a resume: it is done                 a launch that was promised: it is done
                                                        one never acknowledged: TERMINATED
     TERMINATING   TERMINATED
 
@@ -11,7 +12,9 @@ What runs on from SUSPENDING is suspended behind this, and what is to be done is
 `node.lives` takes it up. Every process, folder and file that belongs to none of them is removed.
 """
 
+from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -21,12 +24,14 @@ from emberkeep.domain.errors import EmberkeepError
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.node import orphans
 from emberkeep.node.ground import Ground
+from emberkeep.node.resume import resumed
 from emberkeep.node.running import Live
 from emberkeep.node.suspend import delta_path, run_on
 from emberkeep.node.terminate import terminate
 from emberkeep.node.wake import AGENT_DEADLINE_S, let_go
 from emberkeep.vmm.snapshot import open_snapshot, remove_unsealed
 
+_WITH_VMM: Final = frozenset({State.RUNNING, State.SUSPENDING, State.PENDING})
 _log = structlog.get_logger()
 
 
@@ -35,7 +40,7 @@ async def adopt(ground: Ground) -> None:
     await ground.slots.prepare()
     known = await ground.registry.load()
     for vm in known:
-        if vm.state in {State.RUNNING, State.SUSPENDING} and not _sealed(ground, vm):
+        if vm.state in _WITH_VMM and not _sealed(ground, vm):
             await _taken_over(ground, vm)
     kept = {live.machine.identity.pid for live in ground.running.all()}
     ended = await orphans.end_all(ground.berths.mark(""), but=kept)
@@ -59,6 +64,9 @@ async def recover(ground: Ground, live: Live) -> None:
             await let_go(agent, ground.clock, await ground.metadata.of(vm))
     except EmberkeepError as error:
         _log.warning("microvm.agent_silent", microvm=vm.id, why=error.message)
+    if vm.state is State.PENDING:  # a resume whose hook had not answered yet
+        with suppress(EmberkeepError):  # it is TERMINATED then, with the reason
+            await resumed(ground, vm, live)
 
 
 async def mended(ground: Ground, vm: MicroVM) -> MicroVM:
@@ -88,7 +96,7 @@ async def _taken_over(ground: Ground, vm: MicroVM) -> None:
             return
         await ground.slots.adopt(vm.id, machine.identity.pid, vm.egress)
         live = ground.running.begin(vm.id, machine, home)
-        if vm.state is State.RUNNING and await machine.state() != "running":
+        if vm.state is not State.SUSPENDING and await machine.state() != "running":
             await live.machine.go()
     except EmberkeepError as error:
         _log.warning("microvm.not_adopted", microvm=vm.id, why=error.message)
@@ -106,10 +114,10 @@ async def _settled(ground: Ground, vm: MicroVM) -> None:
     if vm.state is State.SUSPENDED or (vm.state is State.PENDING and vm.delta):
         _tidy(ground, vm, keep=vm.delta)
         return
-    if vm.state is State.PENDING and vm.terms.promised:
+    if vm.state is State.PENDING and vm.terms.promised and vm.process is None:
         await aio.in_thread(ground.layout.microvm(vm.id).remove)
         return
-    launching = vm.state is State.PENDING
+    launching = vm.state is State.PENDING and vm.process is None
     reason = "the launch was interrupted" if launching else "the VMM was gone"
     await terminate(ground, vm, vm.state_reason or f"{reason} when Emberkeep started")
 

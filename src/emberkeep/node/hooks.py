@@ -40,7 +40,7 @@ class Hook(StrEnum):
     TERMINATE = "terminate"
 
 
-class HookFailed(Exception):
+class HookFailed(GuestError):
     """A hook did not succeed; the text is what its microVM or build is told to have failed for."""
 
 

@@ -10,13 +10,16 @@ from emberkeep.domain.images import BuildFailed, Source
 from emberkeep.domain.microvms import MicroVM, State, valid_name
 from emberkeep.domain.requests import LaunchRequest
 from emberkeep.domain.units import Memory, Size
+from emberkeep.guestlink.agent import Agent
 from emberkeep.node.faults import told
 from emberkeep.node.ground import Ground
+from emberkeep.node.hooks import Hook, HookFailed
 from emberkeep.node.restore import repaired, restored
 from emberkeep.node.running import Live
 from emberkeep.node.spans import Spans
 from emberkeep.node.standby import Standby, discarded, furnish
 from emberkeep.node.terminate import ended
+from emberkeep.node.turns import asked, hooks_of
 from emberkeep.node.wake import fresh, let_go
 from emberkeep.vmm.snapshot import Snapshot
 
@@ -72,7 +75,7 @@ async def prepared(ground: Ground, order: Order, spans: Spans) -> Snapshot:
     """Return the snapshot to launch from; raise where the order cannot be carried out."""
     request = order.request
     if request.name:
-        ground.registry.free(valid_name(request.name))
+        ground.registry.free(valid_name(request.name), request.account)
     await ground.metadata.check(request.execution_role)
     with spans.span("snapshot"):
         try:
@@ -107,7 +110,8 @@ async def brought_up(ground: Ground, vm: MicroVM, place: Place, spans: Spans) ->
     try:
         return await _started(ground, vm, place, spans)
     except BaseException as error:
-        reason = f"it could not be launched: {error}"
+        in_words = isinstance(error, HookFailed)
+        reason = str(error) if in_words else f"it could not be launched: {error}"
         await aio.finish(ended(ground, vm.id, reason), within=_CLEANUP_S)
         raise
 
@@ -168,6 +172,11 @@ async def _row(
 async def _started(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> MicroVM:
     live = await _restored(ground, vm, place, spans)
     agent = await repaired(ground, live, fresh(vm.id, vm.name), spans)
+    hooks = await hooks_of(ground, vm)
+    if hooks.run is not None:  # RUNNING, and with it any traffic, comes behind it (spec §5.3)
+        await _let_go(ground, vm, agent, spans)
+        with spans.span("hook"):
+            await asked(agent, vm, hooks, Hook.RUN)
     with spans.span("commit"):
         up = replace(
             vm.to(State.RUNNING),
@@ -176,9 +185,14 @@ async def _started(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> M
             hook_payload=None,
         )
         await ground.registry.save(up)
-    with spans.span("thaw"):
-        await let_go(agent, ground.clock, await ground.metadata.of(up))
+    if hooks.run is None:
+        await _let_go(ground, up, agent, spans)
     return up
+
+
+async def _let_go(ground: Ground, vm: MicroVM, agent: Agent, spans: Spans) -> None:
+    with spans.span("thaw"):
+        await let_go(agent, ground.clock, await ground.metadata.of(vm))
 
 
 async def _restored(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> Live:

@@ -16,6 +16,7 @@ from emberkeep.domain.units import Size
 from emberkeep.guestlink.agent import Agent
 from emberkeep.network.slots import Slots
 from emberkeep.node.adopt import adopt, mended, recover
+from emberkeep.node.exits import Exits
 from emberkeep.node.journal import Journal
 from emberkeep.node.launch import Place, launch, ordered, prepared, size_of
 from emberkeep.node.lives import Lives, Whole
@@ -30,8 +31,9 @@ from emberkeep.node.starts import Starts
 from emberkeep.node.supply import NodeSupply
 from emberkeep.node.suspend import suspend
 from emberkeep.node.temporary import Errand, temporary
-from emberkeep.node.terminate import ended, terminate
+from emberkeep.node.terminate import begun, ended, terminate
 from emberkeep.node.timers import Timers
+from emberkeep.node.turns import farewell
 from emberkeep.node.verbs import Verbs
 from emberkeep.node.views import DAY_S, Views
 
@@ -63,7 +65,9 @@ class Node(Views):
         )  # fmt: skip
         self.lives = Lives(self.ground, whole)
         self.timers = Timers(self.peek, self.lives.carry_out, made_of.clock)
-        self.ground.registry.tell(self.timers.changed)
+        self.exits = Exits(running, self._main_ended)
+        for listener in (self.timers.changed, self.exits.changed):
+            self.ground.registry.tell(listener)
 
     @classmethod
     @asynccontextmanager
@@ -207,12 +211,18 @@ class Node(Views):
             self.verbs.timelines.setdefault(vm.id, {})[name] = spans.spans
             return done
 
-    async def _terminated(self, microvm_id: str) -> MicroVM:
+    async def _main_ended(self, microvm_id: str, why: str) -> MicroVM:
+        return await self.verbs.carried_out(self._terminated(microvm_id, why))
+
+    async def _terminated(self, microvm_id: str, reason: str = "Success.") -> MicroVM:
         async with self.verbs.turn(microvm_id):
             vm = self.ground.registry.peek(microvm_id)
             if vm is None:
                 return await self._store.get(microvm_id)
-            return await terminate(self.ground, vm, "Success.")
+            if self.ground.running.get(vm.id) is not None:
+                vm = await begun(self.ground, vm, reason)
+                await farewell(self.ground, vm)
+            return await terminate(self.ground, vm, reason)
 
     async def _died(self, live: Live) -> None:
         """A VMM has ended that nobody wanted to end."""
@@ -233,7 +243,10 @@ class Node(Views):
             live = self.ground.running.get(vm.id)
             if live is not None:
                 await recover(self.ground, live)
-        self.lives.take_up(vm)
+        now = self.ground.registry.peek(vm.id)
+        if now is not None:
+            self.exits.changed(now)
+            self.lives.take_up(now)
 
     def _open_for_more(self) -> None:
         if self._closing:

@@ -11,10 +11,12 @@ from emberkeep.domain.errors import Corrupt, GuestError
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.guestlink.agent import Agent
 from emberkeep.node.ground import Ground
+from emberkeep.node.hooks import Hook, HookFailed
 from emberkeep.node.restore import repaired, restored
 from emberkeep.node.running import Live
 from emberkeep.node.spans import Spans
 from emberkeep.node.terminate import ended
+from emberkeep.node.turns import asked, hooks_of
 from emberkeep.node.wake import AGENT_DEADLINE_S, let_go
 from emberkeep.vmm.snapshot import Snapshot, open_snapshot
 
@@ -26,7 +28,8 @@ async def resume(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
     """Return the microVM RUNNING; when that fails it is SUSPENDED as before.
 
     The disk stays frozen until the thaw, and the thaw comes behind the commit: up to there the
-    delta fits the disk and can be restored again.
+    delta fits the disk and can be restored again. With a resume hook, which needs the workload to
+    run, what is committed is a PENDING microVM that has a process and no delta any more.
     """
     pending = await ground.registry.save(vm.to(State.PENDING))
     async with _suspended_after_failure(ground, pending):
@@ -36,13 +39,36 @@ async def resume(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
         metadata = await ground.metadata.of(vm)
         live = await restored(ground, pending, full, delta, spans)
         agent = await repaired(ground, live, None, spans)
-    up = replace(pending.to(State.RUNNING), process=live.machine.identity, delta=None)
+    hooks = await hooks_of(ground, vm)
+    if hooks.resume is not None:
+        going = replace(pending, revision=pending.revision + 1)
+    else:
+        going = pending.to(State.RUNNING)
+    up = replace(going, process=live.machine.identity, delta=None)
     with spans.span("commit"):
         await ground.registry.save(up)
     with spans.span("thaw"):
         await _thawed(ground, live, agent, metadata)
     ground.running.later(aio.in_thread(remove_tree, delta.path))
+    if hooks.resume is not None:
+        with spans.span("hook"):
+            return await resumed(ground, up, live)
     return up
+
+
+async def resumed(ground: Ground, vm: MicroVM, live: Live) -> MicroVM:
+    """Ask the resume hook of one that runs already and is still PENDING; return it RUNNING.
+
+    One that fails is TERMINATED, with the reason (spec §5.3).
+    """
+    try:
+        agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
+        await asked(agent, vm, await hooks_of(ground, vm), Hook.RESUME)
+        return await ground.registry.save(vm.to(State.RUNNING))
+    except BaseException as error:
+        why = str(error) if isinstance(error, HookFailed) else f"it was not resumed: {error}"
+        await aio.finish(ended(ground, vm.id, why), within=_CLEANUP_S)
+        raise
 
 
 async def _opened(ground: Ground, vm: MicroVM) -> tuple[Snapshot, Snapshot]:

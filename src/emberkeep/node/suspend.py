@@ -14,9 +14,11 @@ from emberkeep.domain.errors import EmberkeepError, GuestError, NoSpace
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.node.faults import told
 from emberkeep.node.ground import Ground
+from emberkeep.node.hooks import Hook, HookFailed
 from emberkeep.node.running import Live
 from emberkeep.node.spans import Spans
 from emberkeep.node.terminate import ended
+from emberkeep.node.turns import asked, hooks_of
 from emberkeep.node.wake import AGENT_DEADLINE_S, let_go
 from emberkeep.vmm.snapshot import Snapshot, discard, open_snapshot, seal, unsealed
 
@@ -25,7 +27,10 @@ _log = structlog.get_logger()
 
 
 async def suspend(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
-    """Return the microVM SUSPENDED; when that fails it runs on and nothing is lost."""
+    """Return the microVM SUSPENDED; when that fails it runs on and nothing is lost.
+
+    Only one whose suspend hook fails is TERMINATED, as AWS's are (spec §5.3).
+    """
     live = ground.running.get(vm.id)
     if live is None:
         raise GuestError(f"microVM {vm.name} has no VMM", hint=f"emberkeep terminate {vm.name}")
@@ -38,6 +43,11 @@ async def suspend(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
     full = open_snapshot(ground.layout.snapshot(vm))
     going = await ground.registry.save(vm.to(State.SUSPENDING))
     async with _running_on_after_failure(ground, going):
+        hooks = await hooks_of(ground, vm)
+        if hooks.suspend is not None:
+            with spans.span("hook"):
+                agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
+                await asked(agent, vm, hooks, Hook.SUSPEND)
         with spans.span("freeze"):
             await live.link.freeze(deadline_s=AGENT_DEADLINE_S)
         with spans.span("stop"):
@@ -77,6 +87,9 @@ def _sealed(folder: Path, path: Path, overlay: Path, full: Snapshot, version: st
 async def _running_on_after_failure(ground: Ground, vm: MicroVM) -> AsyncGenerator[None]:
     try:
         yield
+    except HookFailed as error:
+        await ended(ground, vm.id, error.message)
+        raise
     except EmberkeepError as error:
         _log.warning("microvm.suspend_failed", microvm=vm.id, why=error.message)
         await run_on(ground, vm)

@@ -15,8 +15,7 @@ from emberkeep.node.ground import Ground
 
 async def terminate(ground: Ground, vm: MicroVM, reason: str) -> MicroVM:
     """End a live microVM; return it TERMINATED."""
-    if vm.state is not State.TERMINATING:
-        vm = await _begun(ground, vm, reason)
+    vm = await begun(ground, vm, reason)
     live = ground.running.get(vm.id)
     if live is not None:
         ground.running.leave(live)
@@ -47,8 +46,10 @@ async def _cleaned(ground: Ground, vm: MicroVM, held: ExitStack) -> None:
         await _emptied(ground, vm)
 
 
-async def _begun(ground: Ground, vm: MicroVM, reason: str) -> MicroVM:
-    """Record that the end has begun; on a full disk what ends makes room for that first."""
+async def begun(ground: Ground, vm: MicroVM, reason: str) -> MicroVM:
+    """Record that the end has begun, if it has not; on a full disk what ends makes room first."""
+    if vm.state is State.TERMINATING:
+        return vm
     going = vm.to(State.TERMINATING, reason=reason)
     try:
         return await ground.registry.save(going)
