@@ -42,6 +42,8 @@ class Violations:
 
 def render(value: object) -> str:
     """Return a value as Java prints it: "[a, b]", "{k=v}", "true"."""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import urllib.parse
+from functools import cache
 
 import botocore.awsrequest
 import botocore.config
@@ -46,11 +47,11 @@ class Answer:
         self.status, self.headers, self.body = status, headers, body
 
 
-def ask(app, method, target, body=b"", headers=(), chunks=None):
-    """Send a request and return the `Answer`; an application that would wait for more fails."""
+def ask(app, method, target, body=b"", headers=(), *, run=asyncio.run):
+    """Send a request, its body whole or in parts, and return the `Answer`."""
     path, _, query = target.partition("?")
     sent = []
-    parts = [body] if chunks is None else chunks
+    parts = body if isinstance(body, list) else [body]
     messages = [
         {"type": "http.request", "body": part, "more_body": number < len(parts)}
         for number, part in enumerate(parts, 1)
@@ -71,15 +72,15 @@ def ask(app, method, target, body=b"", headers=(), chunks=None):
     async def send(message):
         sent.append(message)
 
-    asyncio.run(app(scope, receive, send))
+    run(app(scope, receive, send))
     start, rest = sent
     found = {k.decode("latin-1"): v.decode("latin-1") for k, v in start["headers"]}
     return Answer(start["status"], found, rest["body"])
 
 
-def client(app, service, **config):
-    """Return a botocore client; what it asks is kept in `client.sent`."""
-    made = botocore.session.get_session().create_client(
+def client(app, service, *, run=asyncio.run, **config):
+    """Return a botocore client; `run` brings a coroutine to its end."""
+    made = _session().create_client(
         service,
         region_name=REGION,
         endpoint_url=BASE,
@@ -87,10 +88,8 @@ def client(app, service, **config):
         aws_secret_access_key="secret",  # noqa: S106
         config=botocore.config.Config(retries={"total_max_attempts": 1}, **config),
     )
-    made.sent = []
 
     def straight(request, **_):
-        made.sent.append(request)
         body = request.body or b""
         answer = ask(
             app,
@@ -98,12 +97,18 @@ def client(app, service, **config):
             request.url.removeprefix(BASE),
             body.encode() if isinstance(body, str) else body,
             [(k, v.decode() if isinstance(v, bytes) else v) for k, v in request.headers.items()],
+            run=run,
         )
         raw = _Raw(answer.body)
         return botocore.awsrequest.AWSResponse(request.url, answer.status, answer.headers, raw)
 
     made.meta.events.register("before-send.*", straight)
     return made
+
+
+@cache
+def _session():
+    return botocore.session.get_session()
 
 
 class _Raw(io.BytesIO):
