@@ -44,10 +44,12 @@ from emberkeep_sdk._values import (
     Exit,
     Happening,
     Ingress,
+    LogLine,
     MicroVMFacts,
     Process,
     Span,
     Token,
+    Usage,
 )
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "Images",
     "Ingress",
     "Invalid",
+    "LogLine",
     "MicroVM",
     "MicroVMFacts",
     "Mismatch",
@@ -94,6 +97,7 @@ __all__ = [
     "Token",
     "Unavailable",
     "Unreachable",
+    "Usage",
     "WrongState",
     "find_access",
 ]

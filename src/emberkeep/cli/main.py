@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "cp": "emberkeep.cli.files:cp",
     "logs": "emberkeep.cli.watch:logs",
     "events": "emberkeep.cli.events:events",
+    "usage": "emberkeep.cli.usage:usage",
     "top": "emberkeep.cli.watch:top",
     "stats": "emberkeep.cli.watch:stats",
     "suspend": "emberkeep.cli.microvms:suspend",

@@ -1,5 +1,6 @@
 """logs, top, stats: look into microVMs."""
 
+import itertools
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -25,16 +26,31 @@ _EVERY_S: Final = 1.0
 _SEAM: Final = 4096  # characters by which two looks at a bounded log are joined
 
 
-@click.command(short_help="Print a microVM's serial console.")
+@click.command(short_help="Print what a microVM's main process has printed.")
 @click.argument("ref", metavar="MICROVM")
 @click.option("-f", "--follow", is_flag=True, help="Go on as more comes.")
+@click.option("-n", "--number", type=click.IntRange(1, 1000), default=1000, show_default=True,
+              help="How many of the latest lines.")  # fmt: skip
+@click.option("-t", "--timestamps", is_flag=True, help="With the time of each line.")
+@click.option("--console", is_flag=True, help="The serial console instead: kernel and agent, too.")
 @debuggable
-def logs(ref: str, *, follow: bool) -> None:
-    """Print the last part of a microVM's serial console."""
+def logs(ref: str, *, follow: bool, number: int, timestamps: bool, console: bool) -> None:
+    """Print what a microVM's main process has printed; docs/logs.md says what is kept.
+
+    What commands of `exec` print goes to who called them, and is not in here.
+    """
     with client() as ek:
         vm = ek.get(ref)
-        for text in _console(vm, follow=follow):
-            click.echo(harmless(text.replace("\r", "")) if sys.stdout.isatty() else text, nl=False)
+        if console:
+            for text in _console(vm, follow=follow):
+                _print(text.replace("\r", ""), nl=False)
+            return
+        past = vm.logs(limit=number)
+        if not past and not follow:
+            click.echo(f"{vm.name} has printed nothing; see also: --console", err=True)
+        further = vm.follow_logs(after=past[-1].seq if past else 0) if follow else ()
+        for line in itertools.chain(past, further):
+            _print(f"{_moment(line.at)}  {line.text}" if timestamps else line.text)
 
 
 @click.command(short_help="List the processes in a microVM.")
@@ -79,6 +95,14 @@ def joined(before: str, after: str) -> str:
     seam = before[-_SEAM:]
     at = after.rfind(seam)
     return after if at < 0 else after[at + len(seam) :]
+
+
+def _print(text: str, *, nl: bool = True) -> None:
+    click.echo(harmless(text) if sys.stdout.isatty() else text, nl=nl)
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _console(vm: "MicroVM", *, follow: bool) -> Iterator[str]:

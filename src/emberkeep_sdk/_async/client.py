@@ -11,7 +11,14 @@ from emberkeep_sdk._async.http import AsyncHttp, as_type, path_of
 from emberkeep_sdk._async.images import AsyncImages
 from emberkeep_sdk._async.microvm import AsyncMicroVM
 from emberkeep_sdk._sse import Messages
-from emberkeep_sdk._values import Happening, Ingress, MicroVMFacts, egress_policy, memory_mib
+from emberkeep_sdk._values import (
+    Happening,
+    Ingress,
+    MicroVMFacts,
+    Usage,
+    egress_policy,
+    memory_mib,
+)
 
 
 class AsyncEmberkeep:

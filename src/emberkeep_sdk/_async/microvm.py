@@ -1,9 +1,11 @@
 """One microVM: run commands in it, look into it, suspend, resume and terminate it."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
+
+import msgspec
 
 from emberkeep_sdk._async.execs import AsyncExec
 from emberkeep_sdk._async.files import AsyncFiles
@@ -11,7 +13,8 @@ from emberkeep_sdk._async.http import AsyncHttp, as_type, path_of
 from emberkeep_sdk._async.ports import AsyncStream
 from emberkeep_sdk._errors import CommandFailed, EmberkeepError, NotFound
 from emberkeep_sdk._io.asynchronous import Source
-from emberkeep_sdk._values import ExecResult, MicroVMFacts, Process, Span, Token
+from emberkeep_sdk._sse import Messages
+from emberkeep_sdk._values import ExecResult, LogLine, MicroVMFacts, Process, Span, Token
 from emberkeep_sdk._wire import (
     COLLECTED,
     Argv,

@@ -11,7 +11,14 @@ from emberkeep_sdk._sse import Messages
 from emberkeep_sdk._sync.http import Http, as_type, path_of
 from emberkeep_sdk._sync.images import Images
 from emberkeep_sdk._sync.microvm import MicroVM
-from emberkeep_sdk._values import Happening, Ingress, MicroVMFacts, egress_policy, memory_mib
+from emberkeep_sdk._values import (
+    Happening,
+    Ingress,
+    MicroVMFacts,
+    Usage,
+    egress_policy,
+    memory_mib,
+)
 
 
 class Emberkeep:
@@ -104,6 +111,19 @@ class Emberkeep:
             for piece in pieces:
                 for data in messages.feed(piece):
                     yield as_type(msgspec.json.decode(data), Happening)
+
+    def usage(self, *, since: str | None = None, until: str | None = None) -> list[Usage]:
+        """Return what was used, by day ("2026-11-22", UTC) and image; the last 30 days if not said.
+
+        What still runs, or sleeps, is included up to this moment.
+        """
+        params = {"since": since, "until": until}
+        answer = self._http.call("GET", path_of("usage"), params=params)
+        return [as_type(one, Usage) for one in as_type(answer, dict[str, Any]).get("usage", [])]
+
+    def metrics(self) -> str:
+        """Return the metrics of the server, as Prometheus reads them."""
+        return self._http.text("/metrics")
 
     def status(self) -> dict[str, Any]:
         """Return what the server says about itself."""

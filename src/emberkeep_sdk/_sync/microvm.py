@@ -1,17 +1,20 @@
 """One microVM: run commands in it, look into it, suspend, resume and terminate it."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from emberkeep_sdk._errors import CommandFailed, EmberkeepError, NotFound
 from emberkeep_sdk._io.synchronous import Source
+from emberkeep_sdk._sse import Messages
 from emberkeep_sdk._sync.execs import Exec
 from emberkeep_sdk._sync.files import Files
 from emberkeep_sdk._sync.http import Http, as_type, path_of
 from emberkeep_sdk._sync.ports import Stream
-from emberkeep_sdk._values import ExecResult, MicroVMFacts, Process, Span, Token
+from emberkeep_sdk._values import ExecResult, LogLine, MicroVMFacts, Process, Span, Token
 from emberkeep_sdk._wire import (
     COLLECTED,
     Argv,
@@ -233,6 +236,21 @@ class MicroVM:
     def console(self) -> str:
         """Return the last part of its serial console."""
         return self._http.text(self._path("console"))
+
+    def logs(self, *, after: int | None = None, limit: int = 100) -> list[LogLine]:
+        """Return what its main process printed: the latest, or the first behind place `after`."""
+        params = {"after": after, "limit": limit}
+        answer = self._http.call("GET", self._path("logs"), params=params)
+        return [as_type(one, LogLine) for one in as_type(answer, dict[str, Any]).get("lines", [])]
+
+    def follow_logs(self, *, after: int | None = None) -> Generator[LogLine]:
+        """Yield what its main process prints, as it does, from behind place `after`."""
+        messages = Messages()
+        path, params = self._path("logs", "stream"), {"after": after}
+        with self._http.download(path, params=params) as pieces:
+            for piece in pieces:
+                for data in messages.feed(piece):
+                    yield as_type(msgspec.json.decode(data), LogLine)
 
     def _path(self, *parts: str) -> str:
         return path_of("microvms", self.id, *parts)

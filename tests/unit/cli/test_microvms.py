@@ -80,11 +80,37 @@ def test_cp_refuses_what_makes_no_sense(cli: Cli, vm: MicroVM):
 
 
 def test_looking_into_a_microvm(cli: Cli, vm: MicroVM):
-    assert cli("logs", vm.name).stdout == b"booted\n"
+    assert cli("logs", vm.name, "--console").stdout == b"booted\n"
     assert b"init" in cli("top", vm.name).stdout
     assert b"\x1b" not in cli("top", vm.name).stdout
     assert json.loads(cli("processes", vm.name, "--json").stdout)[0]["pid"] == 1
     assert b"512.0 MiB" in cli("stats", vm.name).stdout
+
+
+def test_what_a_workload_printed(cli: Cli, vm: MicroVM):
+    both = b"listening on 8080\n\x1b[1mbye\n"
+    assert cli("logs", vm.name).stdout == both
+    assert cli("logs", "-f", vm.name).stdout == both
+    assert cli("logs", "-n", "1", vm.name).stdout == b"\x1b[1mbye\n"
+    assert cli("logs", "-t", vm.name).stdout.startswith(b"2001-09-09")
+
+
+def test_what_was_used_is_added_up(cli: Cli, vm: MicroVM):
+    days = ("--since", "2026-11-21", "--until", "2026-11-22")
+    shown = cli("usage", *days).stdout.decode().splitlines()
+    assert shown[0].split()[:2] == ["IMAGE", "VCPU-SECONDS"]
+    assert shown[1].split() == ["web", "2,469.0", "0.0", "0.500", "0.000", "0.000"]
+    assert "2026-11-22" in cli("usage", "--by", "day", *days).stdout.decode()
+    assert (
+        len(
+            json.loads(
+                cli("usage", "--json", "--since", "2026-11-22", "--until", "2026-11-30").stdout
+            )
+        )
+        == 1
+    )
+    wrong = cli("usage", "--since", "yesterday")
+    assert (wrong.returncode, wrong.stderr[:6]) == (1, b"error:")
 
 
 def test_a_timeline_is_shown_part_by_part(cli: Cli, vm: MicroVM):

@@ -18,9 +18,12 @@ from emberkeep.base.clock import HostClock
 from emberkeep.domain.errors import Conflict, GuestError, Invalid, NotFound, WrongState
 from emberkeep.domain.events import Event
 from emberkeep.domain.limits import ACCOUNT, Gauge, LimitFacts
+from emberkeep.domain.logs import LogLine, LogName
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.requests import ExecRequest, ImageFacts, LaunchRequest, PoolFacts
+from emberkeep.domain.usage import Amounts, Usage
 from emberkeep.node.journal import Journal
+from emberkeep.node.logs import logged_at
 from tests.fakes.microvms import FakeEvents
 from tests.fakes.values import microvm
 
@@ -290,11 +293,36 @@ class LocalNode:
     async def show(self, ref: str) -> MicroVM:
         return self._find(ref)
 
+    async def find(self, ref: str, account: str) -> MicroVM:
+        return self._find(ref)
+
+    def meant(self, ref: str, account: str) -> MicroVM:
+        return self._find(ref)
+
     async def list(self, *, everything: bool = False) -> list[MicroVM]:
         return [vm for vm in self.vms.values() if everything or vm.state != State.TERMINATED]
 
     async def console(self, ref: str) -> bytes:
         return b"booted\n" if self._find(ref) else b""
+
+    async def logs(
+        self, ref: str, *, after: int | None = None, limit: int
+    ) -> tuple[LogName, Sequence[LogLine]]:
+        vm = self._find(ref)
+        said = enumerate(("listening on 8080", "\x1b[1mbye"), start=1)
+        lines = [LogLine(seq=at, at=1e9, microvm_id=vm.id, text=text) for at, text in said]
+        kept = [line for line in lines if line.seq > (after or 0)]
+        return logged_at(vm), kept[-limit:] if after is None else kept[:limit]
+
+    async def follow_logs(self, ref: str, *, after: int | None = None) -> AsyncGenerator[LogLine]:
+        for line in (await self.logs(ref, after=after or 0, limit=100))[1]:
+            yield line
+
+    async def usage(self, first: str, last: str, *, account: str | None) -> Sequence[Usage]:
+        amounts = Amounts(vcpu_seconds=1234.5, snapshot_read_gb=0.25)
+        days = ("2026-11-21", "2026-11-22")
+        every = [Usage(day=it, account=ACCOUNT, image="web", amounts=amounts) for it in days]
+        return [one for one in every if first <= one.day <= last]
 
     def ready(self):
         return [PoolFacts(image="debian-12", size="512m-1c", waiting=1, warmed=0)]
@@ -302,7 +330,7 @@ class LocalNode:
     async def images(self):
         return [ImageFacts(name="debian-12", digest="d1", snapshots={"512m-1c": "s1"})]
 
-    def limits(self) -> LimitFacts:
+    def limits(self, account: str = ACCOUNT) -> LimitFacts:
         used = {"memory_mib": Gauge(used=576, most=1000), "vcpus": Gauge(used=1, most=None)}
         return LimitFacts(account_id=ACCOUNT, account={}, host=used, microvm={"pids": None})
 
@@ -310,7 +338,12 @@ class LocalNode:
         return {"pid": 7, "disk": {"bytes": 12}} if self._find(ref) else {}
 
     async def events(
-        self, ref: str | None = None, *, after: int | None = None, limit: int
+        self,
+        ref: str | None = None,
+        *,
+        after: int | None = None,
+        limit: int,
+        account: str | None = None,
     ) -> Sequence[Event]:
         return await self.journal.read(ref and self._find(ref).id, after=after, limit=limit)
 
