@@ -15,6 +15,7 @@ from emberkeep.node.meter import Meter
 from emberkeep.node.registry import Registry
 from emberkeep.node.running import Running
 from emberkeep.node.settings import NodeSettings
+from emberkeep.node.touched import Touched
 from emberkeep.node.uids import Uids
 from emberkeep.vmm.hypervisor import Hypervisor
 
@@ -36,6 +37,7 @@ class Ground:
     settings: NodeSettings
     admission: Admission
     metadata: Metadata
+    touched: Touched
     logs: Logs
     meter: Meter
     usage: UsageRecords

@@ -79,12 +79,15 @@ async def prepared(ground: Ground, order: Order, spans: Spans) -> Snapshot:
     await ground.metadata.check(request.execution_role)
     with spans.span("snapshot"):
         try:
-            return await ground.images.snapshot(order.source, order.size)
+            full = await ground.images.snapshot(order.source, order.size)
         except BuildFailed as failure:  # it is taken anew where the one of the build does not fit
             raise GuestError(
                 f"image {order.source.image} does not come up any more: {failure.reason}",
                 hint="build it again",
             ) from failure
+    if order.source.hooks.validate is not None:
+        ground.running.later(aio.in_thread(ground.touched.ahead, full))
+    return full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

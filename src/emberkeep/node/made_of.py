@@ -25,6 +25,7 @@ from emberkeep.node.running import Running
 from emberkeep.node.settings import NodeSettings, PoolSettings
 from emberkeep.node.shapes import Shapes
 from emberkeep.node.sources import BaseSources
+from emberkeep.node.touched import Touched
 from emberkeep.node.uids import Uids, apart, available
 from emberkeep.vmm.hypervisor import Hypervisor
 from emberkeep.vmm.settings import VmmSettings
@@ -68,6 +69,7 @@ def ground_of(made_of: NodeParts, running: Running, journal: Journal, slots: Slo
     return Ground(
         layout=made_of.layout,
         registry=registry,
+        touched=Touched(made_of.parts),
         sources=made_of.sources or BaseSources(made_of.parts),
         images=Images(made_of.layout, made_of.parts, shapes, maker, journal),
         berths=berths,

@@ -34,6 +34,7 @@ from emberkeep.node.temporary import Errand, temporary
 from emberkeep.node.terminate import begun, ended, terminate
 from emberkeep.node.timers import Timers
 from emberkeep.node.turns import farewell
+from emberkeep.node.validation import validated
 from emberkeep.node.verbs import Verbs
 from emberkeep.node.views import DAY_S, Views
 
@@ -148,6 +149,14 @@ class Node(Views):
         self._open_for_more()
         full = await self.ground.images.snapshot(source, size_of(self.ground, source), tell=tell)
         return sizes_of(full)
+
+    async def validate(self, source: Source, tell: Callable[[str], None]) -> None:
+        """Ask the validate hook in a microVM from the snapshot of `source`, and learn from it.
+
+        Raises `BuildFailed` where it does not succeed.
+        """
+        self._open_for_more()
+        await validated(self.ground, source, size_of(self.ground, source), tell)
 
     async def forget(self, key: str) -> None:
         """Remove the snapshots of a source that nothing is launched from any more. Idempotent."""

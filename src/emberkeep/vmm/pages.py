@@ -66,6 +66,17 @@ class GuestMemory:
                     runs.append(Run(page, (end - start) // PAGE))
         return joined(runs)
 
+    def touched(self) -> list[Run]:
+        """Return the pages that the VMM has had to do with: its own, and those of the file."""
+        runs: list[Run] = []
+        with _opened(f"/proc/{self._pid}/pagemap", os.O_RDONLY) as fd:
+            for mapping in self._mappings:
+                first = mapping.offset // PAGE
+                for index, entry in _entries(fd, mapping):
+                    if entry & (_PRESENT | _SWAPPED):
+                        runs.append(Run(first + index, 1))
+        return joined(runs)
+
     def read(self, runs: Iterable[Run]) -> Iterator[tuple[int, bytes]]:
         """Yield (first page, bytes) of `runs` in pieces of at most 1 MiB."""
         with _opened(f"/proc/{self._pid}/mem", os.O_RDONLY) as fd:
@@ -197,14 +208,20 @@ def _scanned(pagemap: int, mapping: Mapping) -> Iterator[tuple[int, int]]:
 
 
 def _read_whole(pagemap: int, mapping: Mapping) -> Iterator[tuple[int, int]]:
+    for index, entry in _entries(pagemap, mapping):
+        if entry & (_PRESENT | _SWAPPED) and not entry & _FILE:
+            yield mapping.start + index * PAGE, mapping.start + (index + 1) * PAGE
+
+
+def _entries(pagemap: int, mapping: Mapping) -> Iterator[tuple[int, int]]:
+    """Yield (number of a page in the mapping, what the kernel says of it), if that is anything."""
     clean = bytes(_CHUNK_PAGES * 8)
     for start in range(mapping.start, mapping.end, _CHUNK_PAGES * PAGE):
         end = min(mapping.end, start + _CHUNK_PAGES * PAGE)
         entries = os.pread(pagemap, (end - start) // PAGE * 8, start // PAGE * 8)
         if entries == clean[: len(entries)]:
             continue
-        yield from (
-            (start + index * PAGE, start + (index + 1) * PAGE)
-            for index, entry in enumerate(array.array("Q", entries))
-            if entry & (_PRESENT | _SWAPPED) and not entry & _FILE
-        )
+        first = (start - mapping.start) // PAGE
+        for index, entry in enumerate(array.array("Q", entries), start=first):
+            if entry:
+                yield index, entry
