@@ -45,6 +45,7 @@ class FakeTools:
         self.caches: set[str] = set()
         self.live: list[str] = []
         self.swept: list[bool] = []
+        self.suspects: set[str] = set()
         self.broken_off: list[str] = []
         self.most_at_once = 0
         self._now = 0
@@ -104,5 +105,8 @@ class FakeTools:
     def in_use(self) -> list[str]:
         return self.live
 
-    async def sweep(self, *, every: bool) -> None:
-        self.swept.append(every)
+    async def suspect(self, key: str, root: Root | None) -> None:
+        self.suspects.add(key)
+
+    async def sweep(self, *, busy: bool) -> None:
+        self.swept.append(busy)

@@ -200,6 +200,10 @@ class ImageControl:
         found = await self.build(caller, build_id)
         return self._logs.of(found.build.id)
 
+    def end_follows(self) -> None:
+        """Let every `follow` of a log come to its end, so that the server can."""
+        self._logs.close()
+
     async def tag(self, caller: Caller, name: str, tags: Mapping[str, str]) -> Image:
         """Add `tags`, or give those that are there another value."""
         async with self._ledger.turn:

@@ -38,10 +38,11 @@ class Janitor:
         self._work = work
         self._logs = logs
         self._leftovers = leftovers
+        self._sweep = False  # whether there is more to sweep
 
     async def keep(self) -> None:
         """Carry out what is to be deleted; sweep at the start, afterwards, and now and then."""
-        await self._swept(every=True)
+        await self._tidied()
         while True:
             news = self._ledger.news
             pause_s = await self._round()
@@ -58,9 +59,12 @@ class Janitor:
         except (EmberkeepError, OSError) as error:
             _log.warning("images.delete", why=str(error))
             return _AGAIN_S
-        if images:
-            await self._swept(every=False)
-        return _DRAINING_S if waiting else _SELDOM_S
+        self._sweep |= bool(images)
+        if self._sweep:
+            await self._swept()
+        if waiting:
+            return _DRAINING_S
+        return _AGAIN_S if self._sweep else _SELDOM_S
 
     async def _left(self, image: Image) -> bool:
         """Carry out what of `image` is to go; return whether that is all done."""
@@ -78,7 +82,9 @@ class Janitor:
 
     async def _emptied(self, image: Image, version: Version) -> list[Build]:
         """Remove the files of one version; return its builds, whose logs are gone with them."""
-        await self._tools.snapshots.forget(source_key(image.id, version.number))
+        key = source_key(image.id, version.number)
+        await self._leftovers.suspect(key, version.root)
+        await self._tools.snapshots.forget(key)
         builds = await self._records.builds(image.id, version.number)
         for build in builds:
             self._logs.forget(build.id)
@@ -98,12 +104,19 @@ class Janitor:
             plan = plans.version_left(current, version, versions, mine, at=now)
             await self._ledger.write(plan)
 
-    async def _swept(self, *, every: bool) -> None:
-        """Remove the files that no record refers to."""
+    async def _tidied(self) -> None:
+        """Remove what a server that was killed may have left."""
         try:
-            if every:
-                builds = await self._records.build_ids()
-                await in_thread(self._logs.keep, builds)
-            await self._leftovers.sweep(every=every)
+            await in_thread(self._logs.keep, await self._records.build_ids())
+        except (EmberkeepError, OSError) as error:
+            _log.warning("images.tidy", why=str(error))
+        await self._swept()
+
+    async def _swept(self) -> None:
+        """Remove the files that no record refers to."""
+        busy = self._work.making
+        try:
+            await self._leftovers.sweep(busy=busy)
         except (EmberkeepError, OSError) as error:
             _log.warning("images.sweep", why=str(error))
+        self._sweep = busy

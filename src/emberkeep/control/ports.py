@@ -62,5 +62,11 @@ class Snapshots(Protocol):
 class Leftovers(Protocol):
     """Files that nobody may need any more."""
 
-    async def sweep(self, *, every: bool) -> None:
-        """Remove what no record and no live microVM refers to; `every`: look at all there is."""
+    async def suspect(self, key: str, root: Root | None) -> None:
+        """Note which files a version that goes has referred to, before its snapshots are gone."""
+
+    async def sweep(self, *, busy: bool) -> None:
+        """Remove what no record and no live microVM refers to; while it is `busy`, nothing young.
+
+        What was suspected is looked at again until it was not busy.
+        """

@@ -172,8 +172,15 @@ class Work:
                 self._logs.closed(build_id)
                 return None
             await self._failed(stored, outcome.code, outcome.reason)
-        await self._tools.snapshots.forget(source_key(stored.image.id, stored.version.number))
+        await self._discarded(source_key(stored.image.id, stored.version.number))
         return None
+
+    async def _discarded(self, key: str) -> None:
+        """Remove the snapshot of a version that is none; its root stays, to be used again."""
+        try:
+            await self._tools.snapshots.forget(key)
+        except (EmberkeepError, OSError) as error:
+            _log.warning("build.discard", key=key, why=str(error))  # the next sweep finds it
 
     async def _failed(self, stored: Stored, code: FailureCode, reason: str) -> Stored:
         """Write down that a build has failed; the turn of the ledger must be held."""

@@ -30,6 +30,9 @@ class LimitSettings:
     microvm_streams: Annotated[int, Meta(ge=8, le=240)] = 200  # commands, transfers, connections
     account_microvms: Count = 1000
     account_memory_mib: Count = 409600  # spec §11.1
+    account_images: Count = 100
+    account_builds: Count = 5  # at once
+    image_versions: Count = 50
     host_microvms: Count = 500
     host_memory_mib: Count | None = None  # None: most of what the host has
     memory_overcommit: Annotated[float, Meta(ge=0.1, le=100)] = 2.0

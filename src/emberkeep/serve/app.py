@@ -24,11 +24,13 @@ from emberkeep.aws.paging import Pages
 from emberkeep.base import aio, proc
 from emberkeep.base.clock import HostClock
 from emberkeep.console import Console, Sessions
+from emberkeep.control.sources import ImageSources
 from emberkeep.doctor import accelerator
 from emberkeep.domain.errors import Conflict, Unavailable
 from emberkeep.node.berths import Parts
 from emberkeep.node.layout import Layout, owned
 from emberkeep.node.node import Node, NodeParts
+from emberkeep.node.sources import BaseSources
 from emberkeep.proxy.proxy import Proxy, ProxyParts
 from emberkeep.serve import privileges
 from emberkeep.serve.access import must_be_private
@@ -37,6 +39,7 @@ from emberkeep.serve.config import Settings
 from emberkeep.serve.confine import confined
 from emberkeep.serve.faces import Faces
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
+from emberkeep.serve.images import built_images
 from emberkeep.store.database import Stores, opened
 from emberkeep.vmm.bounds import whole_disk
 from emberkeep.vmm.cells import Cells
@@ -79,6 +82,8 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             fate[:] = [microvms]
             server.should_exit = True
 
+        building = await held.enter_async_context(AsyncExitStack())
+        built = await building.enter_async_context(built_images(settings, node, stores))
         endpoints = await held.enter_async_context(_endpoints(settings, node))
         sessions = Sessions(access, time.monotonic)
         api = build_app(
@@ -87,6 +92,9 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             VERSION,
             default_memory_mib=settings.node.default_memory_mib,
             endpoints=endpoints.desk if endpoints else None,
+            images=built.control,
+            uploads=built.uploads,
+            keyring=access.keyring,
             shutdown=end,
         )
         aws = AwsFace(
@@ -96,14 +104,21 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
                 pages=Pages.kept(settings.data),
                 architecture="ARM_64" if platform.machine() == "aarch64" else "X86_64",
                 settings=settings.aws,
+                images=built.control,
                 endpoints=endpoints.desk if endpoints else None,
             ),
             HANDLERS,
             access.gate.authenticate,
         )
         app = Faces(aws, Console(api, sessions, endpoint=settings.url))
-        server = _Server(uvicorn.Config(app, **SERVER_OPTIONS), ready, node.end_follows)
+
+        def ending() -> None:
+            node.end_follows()
+            built.control.end_follows()
+
+        server = _Server(uvicorn.Config(app, **SERVER_OPTIONS), ready, ending)
         await server.serve(sockets=[listener])
+        await building.aclose()  # before the node takes nothing more: builds are begun again
         if endpoints is not None:
             await endpoints.close()  # first: a request must not wake what is put to sleep
         await node.close(microvms=fate[0])
@@ -164,7 +179,7 @@ async def _node(settings: Settings, stores: Stores) -> AsyncGenerator[Node]:
             hypervisor=hypervisor, vmm=settings.vmm, settings=settings.node, pool=settings.pool,
             clock=HostClock(), limits=settings.limits, network=settings.network,
             metadata=settings.metadata, roles=settings.roles, usage=stores.usage,
-            logs=settings.logs,
+            logs=settings.logs, sources=ImageSources(stores.images, BaseSources(made_of)),
         )  # fmt: skip
         async with Node.open(node_parts) as node:
             yield node

@@ -20,6 +20,7 @@ from msgspec import Meta
 from emberkeep.artifacts.settings import ArtifactSettings
 from emberkeep.aws.settings import AuthSettings, AwsSettings
 from emberkeep.blobs.logs import LogSettings
+from emberkeep.blobs.settings import UploadSettings
 from emberkeep.domain.errors import Invalid
 from emberkeep.domain.roles import Role
 from emberkeep.network.settings import NetworkSettings
@@ -76,6 +77,7 @@ class Settings:
     endpoints: EndpointSettings = field(default_factory=EndpointSettings)
     metadata: MetadataSettings = field(default_factory=MetadataSettings)
     logs: LogSettings = field(default_factory=LogSettings)
+    uploads: UploadSettings = field(default_factory=UploadSettings)
     roles: dict[str, Role] = field(default_factory=dict)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)

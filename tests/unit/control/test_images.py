@@ -2,7 +2,6 @@
 
 import asyncio
 
-import anyio
 import pytest
 
 from emberkeep.control.rules import Quotas

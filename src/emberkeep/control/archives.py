@@ -1,0 +1,67 @@
+"""The zips that images are built from: uploaded here, or fetched from S3."""
+
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+from emberkeep.base.aio import in_thread
+from emberkeep.control.ports import Archive, Tell
+from emberkeep.domain.errors import NotFound
+from emberkeep.domain.images import BuildFailed, FailureCode
+from emberkeep.domain.records import Stored
+
+UPLOADED: Final = "blob:"
+
+
+class Uploaded(Protocol):
+    """Zips that were uploaded."""
+
+    def path(self, digest: str) -> Path:
+        """Return where the file of `digest` lies, or raise `NotFound`."""
+
+
+class Fetch(Protocol):
+    """What gets an object from S3."""
+
+    async def __call__(self, uri: str, target: Path) -> object:
+        """Write the object to `target`, in bounds; raises `BuildFailed` with a code of S3."""
+
+
+class Zips:
+    """`control.ports.Archives`."""
+
+    def __init__(self, uploads: Uploaded, fetch: Fetch, scratch: Path) -> None:
+        self._uploads = uploads
+        self._fetch = fetch
+        self._scratch = scratch  # emptied at every start
+
+    @asynccontextmanager
+    async def fetched(self, stored: Stored, tell: Tell) -> AsyncGenerator[Archive]:
+        """Give the zip that the recipe names; what was fetched is gone after the block."""
+        code = stored.version.recipe.code
+        if code.startswith(UPLOADED):
+            digest = code.removeprefix(UPLOADED)
+            yield Archive(path=self._uploaded(digest), digest=digest)
+            return
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target = self._scratch / f"{stored.build.id}.zip"
+        try:
+            await self._fetch(code, target)
+            digest = await in_thread(_digest_of, target)
+            tell(f"Fetched {target.stat().st_size} bytes, SHA-256 {digest}.")
+            yield Archive(path=target, digest=digest)
+        finally:
+            target.unlink(missing_ok=True)
+
+    def _uploaded(self, digest: str) -> Path:
+        try:
+            return self._uploads.path(digest)
+        except NotFound as gone:
+            raise BuildFailed(FailureCode.ARCHIVE_INVALID, f"{gone.message}.") from gone
+
+
+def _digest_of(file: Path) -> str:
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

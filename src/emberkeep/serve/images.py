@@ -1,0 +1,84 @@
+"""The images of this server: their use cases with all that they are done with."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from emberkeep.artifacts.blobs import Blobs
+from emberkeep.base.clock import HostClock
+from emberkeep.blobs.uploads import Uploads
+from emberkeep.control.archives import Zips
+from emberkeep.control.fleet import Fleet
+from emberkeep.control.images import ImageControl
+from emberkeep.control.leftovers import Leftovers, Places
+from emberkeep.control.rules import Quotas
+from emberkeep.control.service import ControlParts, managed
+from emberkeep.control.settings import QueueSettings
+from emberkeep.domain.images import BuildFailed, FailureCode, Root
+from emberkeep.domain.records import Stored
+from emberkeep.node.node import Node
+from emberkeep.serve.config import Settings
+from emberkeep.store.database import Stores
+
+
+async def _no_s3(uri: str, target: Path) -> None:  # noqa: ARG001
+    raise BuildFailed(FailureCode.S3_ACCESS_DENIED, "This server knows no S3.")
+
+
+class _NoBuilder:
+    """`control.ports.Roots` where nothing can be built."""
+
+    def fingerprint(self) -> str:
+        return ""
+
+    def there(self, root: Root) -> bool:  # noqa: ARG002
+        return False
+
+    async def build(self, stored: Stored, archive: Path, log: Callable[[bytes], None]) -> Root:  # noqa: ARG002
+        raise BuildFailed(FailureCode.INTERNAL_PLATFORM_ERROR, "This server has no builder.")
+
+    async def forget(self, image_id: str, account: str) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltImages:
+    """What the faces of the server are given."""
+
+    control: ImageControl
+    uploads: Uploads
+
+
+@asynccontextmanager
+async def built_images(
+    settings: Settings, node: Node, stores: Stores
+) -> AsyncGenerator[BuiltImages]:
+    """Build and delete images for the length of the block."""
+    uploads = Uploads(settings.data / "uploads", settings.uploads)
+    uploads.prepare()
+    fleet = Fleet(node)
+    places = Places(
+        data=settings.data,
+        blobs=Blobs(settings.data / "artifacts"),
+        uploads=uploads,
+        uploads_kept_s=settings.uploads.kept_s,
+    )
+    made_of = ControlParts(
+        records=stores.images,
+        archives=Zips(uploads, _no_s3, settings.data / "run" / "archives"),
+        roots=_NoBuilder(),
+        snapshots=fleet,
+        leftovers=Leftovers(stores.images, fleet, places),
+        clock=HostClock(),
+        logs=settings.data / "builds" / "logs",
+        quotas=Quotas(
+            images=settings.limits.account_images,
+            versions=settings.limits.image_versions,
+            builds=settings.limits.account_builds,
+        ),
+        settings=QueueSettings(),
+        announce=node.announce,
+    )
+    async with managed(made_of) as control:
+        yield BuiltImages(control=control, uploads=uploads)

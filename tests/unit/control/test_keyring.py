@@ -1,0 +1,141 @@
+"""The keyring: keys are found, withdrawn, kept over restarts, and never all of them locked out."""
+
+from dataclasses import replace
+
+import pytest
+
+from emberkeep.control.keyring import USED_EVERY_S, Keyring, new
+from emberkeep.domain.errors import Conflict, Invalid, NotFound
+from emberkeep.domain.keys import AccessKey
+from emberkeep.domain.limits import ACCOUNT
+from tests.fakes.keys import FakeAccessKeys
+
+OTHER = "123456789012"
+
+
+class Ring:
+    """A keyring, its store, its clock and the server's own key."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.store = FakeAccessKeys()
+        self.own = replace(new(ACCOUNT, self.now), admin=True)
+        self.keys = self.again()
+
+    def again(self) -> Keyring:
+        return Keyring(self.store, lambda: self.now)
+
+
+@pytest.fixture
+async def ring() -> Ring:
+    ring = Ring()
+    await ring.keys.load(ring.own)
+    return ring
+
+
+def bearer(key: AccessKey) -> str:
+    return f"{key.id}.{key.secret}"
+
+
+async def test_only_the_whole_token_lets_in(ring: Ring):
+    token = bearer(ring.own)
+
+    assert ring.keys.whose(token) == ring.own.caller
+    for wrong in ("", ".", ring.own.id, token[:-1], token + "x", "é", "\udcff.\udcff"):
+        assert ring.keys.whose(wrong) is None
+
+
+async def test_a_key_belongs_to_an_account_and_is_good_until_it_is_disabled(ring: Ring):
+    key = await ring.keys.create(OTHER, note="ci")
+    assert (caller := ring.keys.whose(bearer(key)))
+    assert (caller.account, caller.admin) == (OTHER, False)
+
+    await ring.keys.enable(key.id, enabled=False)
+    assert ring.keys.whose(bearer(key)) is None
+    assert ring.keys.find(key.id) is None
+    await ring.keys.enable(key.id, enabled=True)
+    assert ring.keys.whose(bearer(key)) == caller
+
+    await ring.keys.remove(key.id)
+    assert ring.keys.whose(bearer(key)) is None
+    with pytest.raises(NotFound):
+        await ring.keys.remove(key.id)
+
+
+async def test_keys_outlive_the_server_and_what_was_said_of_the_first_one_holds(ring: Ring):
+    key = await ring.keys.create(OTHER, admin=True)
+    await ring.keys.enable(ring.own.id, enabled=False)
+
+    again = ring.again()
+    await again.load(ring.own)
+    assert again.whose(bearer(ring.own)) is None
+    assert again.whose(bearer(key)) == key.caller
+
+
+async def test_the_secret_of_the_file_is_the_right_one(ring: Ring):
+    mended = replace(ring.own, secret="m" * 40)
+    again = ring.again()
+    await again.load(mended)
+
+    assert again.whose(bearer(mended)) == ring.own.caller
+    assert again.whose(bearer(ring.own)) is None
+
+
+async def test_somebody_can_always_manage_keys(ring: Ring):
+    await ring.keys.create(OTHER)
+    with pytest.raises(Conflict):
+        await ring.keys.enable(ring.own.id, enabled=False)
+    with pytest.raises(Conflict):
+        await ring.keys.remove(ring.own.id)
+
+    other = await ring.keys.create(ACCOUNT, admin=True)
+    await ring.keys.enable(ring.own.id, enabled=False)
+    with pytest.raises(Conflict):
+        await ring.keys.remove(other.id)
+
+
+async def test_what_was_made_of_a_void_secret_is_dropped(ring: Ring):
+    dropped = []
+    ring.keys.when_withdrawn(lambda: dropped.append(1))
+    key = await ring.keys.create(OTHER)
+    assert dropped == []
+    await ring.keys.remove(key.id)
+
+    assert dropped == [1]
+
+
+async def test_use_is_noted_now_and_then(ring: Ring):
+    ring.keys.whose(bearer(ring.own))
+    assert ring.store.by_id[ring.own.id].used_at is None
+    await ring.keys.flush()
+    assert ring.store.by_id[ring.own.id].used_at == ring.now
+
+    first, ring.now = ring.now, ring.now + USED_EVERY_S - 1
+    ring.keys.whose(bearer(ring.own))
+    await ring.keys.flush()
+    assert ring.store.by_id[ring.own.id].used_at == first
+
+
+async def test_temporary_keys_are_good_by_signature_alone_and_never_written(ring: Ring):
+    lent = new(OTHER, ring.now, expires_at=ring.now + 60)
+    ring.keys.lend(lent)
+
+    assert ring.keys.find(lent.id) == lent
+    assert ring.keys.whose(bearer(lent)) is None
+    assert lent.id not in ring.store.by_id
+    ring.now += 61
+    ring.keys.lend(new(OTHER, ring.now, expires_at=ring.now + 60))
+    assert ring.keys.find(lent.id) is None
+
+
+@pytest.mark.parametrize("account", ["", "12", "1234567890123", "12345678901a", "१२३४५६७८९०१२"])
+async def test_an_account_is_twelve_digits(ring: Ring, account: str):
+    with pytest.raises(Invalid):
+        await ring.keys.create(account)
+
+
+def test_a_secret_is_in_no_representation():
+    key = new(ACCOUNT, 0.0, expires_at=1.0)
+
+    assert key.secret not in repr(key)
+    assert key.token not in repr(key)
