@@ -46,8 +46,8 @@ class FakeMicroVMs:
             raise missing(id)
         return self._by_id[id]
 
-    async def find(self, ref: str) -> MicroVM:
-        return meant(ref, self._by_id.values())
+    async def find(self, ref: str, account: str | None = None) -> MicroVM:
+        return meant(ref, [vm for vm in self._by_id.values() if account in {None, vm.account}])
 
     async def live(self) -> list[MicroVM]:
         return self._select(lambda vm: vm.state is not State.TERMINATED)
@@ -75,7 +75,8 @@ class FakeMicroVMs:
         if vm.state is State.TERMINATED:
             return
         for other in self._by_id.values():
-            if other.name == vm.name and other.id != vm.id and other.state is not State.TERMINATED:
+            same = other.name == vm.name and other.account == vm.account
+            if same and other.id != vm.id and other.state is not State.TERMINATED:
                 raise name_taken(vm.name)
 
 
@@ -89,14 +90,19 @@ class FakeEvents:
         if event is not None:
             self.all.append(replace(event, seq=len(self.all) + 1))
 
-    async def after(self, seq: int, *, microvm_id: str | None, limit: int) -> list[Event]:
-        return [event for event in self._of(microvm_id) if event.seq > seq][:limit]
+    async def after(
+        self, seq: int, *, microvm_id: str | None, limit: int, account: str | None = None
+    ) -> list[Event]:
+        return [event for event in self._of(microvm_id, account) if event.seq > seq][:limit]
 
-    async def latest(self, *, microvm_id: str | None, limit: int) -> list[Event]:
-        return self._of(microvm_id)[-limit:]
+    async def latest(
+        self, *, microvm_id: str | None, limit: int, account: str | None = None
+    ) -> list[Event]:
+        return self._of(microvm_id, account)[-limit:]
 
-    def _of(self, microvm_id: str | None) -> list[Event]:
-        return [one for one in self.all if microvm_id in (None, one.microvm_id)]
+    def _of(self, microvm_id: str | None, account: str | None) -> list[Event]:
+        of_one = [one for one in self.all if microvm_id in (None, one.microvm_id)]
+        return [one for one in of_one if account in (None, one.account)]
 
 
 class FakeUsage:

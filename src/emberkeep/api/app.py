@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 
-from emberkeep.api import endpoints, events, files, images, logs, microvms, openapi, usage
+from emberkeep.api import endpoints, events, files, images, keys, logs, microvms, openapi, usage
 from emberkeep.api.bodies import (
     At,
     End,
@@ -38,6 +38,7 @@ from emberkeep.api.endpoints import ShellTokenRequest, TokenBody, TokenRequest, 
 from emberkeep.api.errors import HANDLERS
 from emberkeep.api.execs import run_command
 from emberkeep.api.guard import AUTHORIZE, Guard
+from emberkeep.api.keys import KeyBody, KeyChange, KeysBody, NewKey
 from emberkeep.api.logs import After, Latest, LogBody
 from emberkeep.api.operations import Operation
 from emberkeep.api.ports import connect_port
@@ -58,6 +59,7 @@ from emberkeep.api.recipes import (
 )
 from emberkeep.api.usage import Between, UsagesBody
 from emberkeep.blobs.uploads import Uploads
+from emberkeep.control.keyring import Keyring
 from emberkeep.domain.limits import LimitFacts
 from emberkeep.domain.ports import Credentials, Endpoints, NodePort
 
@@ -83,6 +85,10 @@ OPERATIONS: Final = (
     Operation("GET", "/v1/status", microvms.status, reply=StatusBody),
     Operation("POST", "/v1/shutdown", microvms.shutdown, body=End, status=202),
     Operation("GET", "/v1/limits", microvms.limits, reply=LimitFacts),
+    Operation("POST", "/v1/keys", keys.create, body=NewKey, reply=KeyBody, status=201),
+    Operation("GET", "/v1/keys", keys.listed, reply=KeysBody),
+    Operation("PATCH", "/v1/keys/{key}", keys.change, body=KeyChange, reply=KeyBody),
+    Operation("DELETE", "/v1/keys/{key}", keys.remove),
     Operation("GET", "/v1/ca", endpoints.authority, gives="application/x-pem-file"),
     Operation("GET", "/v1/usage", usage.listed, query=Between, reply=UsagesBody),
     Operation("GET", "/v1/events", events.listed, query=Past, reply=EventsBody),
@@ -161,6 +167,7 @@ def build_app(  # noqa: PLR0913  what it is wired with
     endpoints: Endpoints | None = None,
     images: Images | None = None,
     uploads: Uploads | None = None,
+    keyring: Keyring | None = None,
     shutdown: Shutdown | None = None,
 ) -> Starlette:
     """Return the application that serves `node` to whoever has the key.
@@ -189,6 +196,7 @@ def build_app(  # noqa: PLR0913  what it is wired with
         endpoints=endpoints,
         images=images,
         uploads=uploads,
+        keys=keyring,
         shutdown=shutdown,
     )
     return app

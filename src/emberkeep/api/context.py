@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 from starlette.requests import HTTPConnection
 
 from emberkeep.blobs.uploads import Uploads
+from emberkeep.control.keyring import Keyring
 from emberkeep.domain.images import Build, Image, Recipe, Version, VersionStatus
 from emberkeep.domain.ports import Endpoints, NodePort
 from emberkeep.domain.records import Caller, Page, Stored
@@ -89,6 +90,7 @@ class Context:
     endpoints: Endpoints | None = None  # None: they are switched off
     images: Images | None = None  # None: nothing is built here
     uploads: Uploads | None = None
+    keys: Keyring | None = None  # None: they cannot be managed
     shutdown: Shutdown | None  # begins the server's end, and returns before it
 
 

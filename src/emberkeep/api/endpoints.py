@@ -9,9 +9,10 @@ from starlette.responses import PlainTextResponse, Response
 
 from emberkeep.api.bodies import Request as Body
 from emberkeep.api.context import context_of
+from emberkeep.api.guard import caller_of
 from emberkeep.api.operations import Call
 from emberkeep.domain.endpoints import LIFE_S, Ports
-from emberkeep.domain.errors import Denied, Unavailable
+from emberkeep.domain.errors import Denied, NotFound, Unavailable
 from emberkeep.domain.ports import Endpoints
 
 HEADER: Final = "X-aws-proxy-auth"
@@ -56,7 +57,7 @@ async def _made(
     call: Call[None, Any], ports: Sequence[Ports], *, life_s: float, shell: bool
 ) -> TokenBody:
     desk = _desk(call.context.endpoints)
-    vm = await call.context.node.show(call.ref)
+    vm = await call.node.show(call.ref)
     made, expires_at = desk.token(vm, ports, life_s=life_s, shell=shell)
     authority = desk.authority(vm) or ""
     return TokenBody(
@@ -81,9 +82,23 @@ async def authorize(request: Request) -> Response:
     """
     try:
         found = _desk(context_of(request).endpoints).authorized(request.headers.raw)
+        await _must_be_theirs(request, found["x-emberkeep-microvm"])
     except Denied as denied:
-        return PlainTextResponse(denied.message, 403, {"cache-control": "private, no-store"})
+        return _refused(denied.message)
+    except NotFound:
+        return _refused("Token authentication failed")
     return PlainTextResponse("", 200, {"cache-control": "private, no-store", **found})
+
+
+def _refused(text: str) -> Response:
+    return PlainTextResponse(text, 403, {"cache-control": "private, no-store"})
+
+
+async def _must_be_theirs(request: Request, microvm_id: str) -> None:
+    """Raise `NotFound` where a proxy asks about a microVM of another account than its key's."""
+    caller = caller_of(request)
+    if not caller.admin:
+        await context_of(request).node.find(microvm_id, caller.account)
 
 
 def _desk(endpoints: Endpoints | None) -> Endpoints:

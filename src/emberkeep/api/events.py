@@ -12,13 +12,13 @@ from emberkeep.domain.events import Event
 async def listed(call: Call[Past, None]) -> EventsBody:
     """List what has happened: what came behind `after`, or the latest."""
     wanted = call.query
-    found = await call.context.node.events(wanted.microvm, after=wanted.after, limit=wanted.limit)
+    found = await call.node.events(wanted.microvm, after=wanted.after, limit=wanted.limit)
     return EventsBody(events=[EventBody.of(event) for event in found])
 
 
 async def stream(call: Call[Follow, None]) -> Response:
     """Tell what happens as it happens, as server-sent events, until the server ends."""
-    node, wanted = call.context.node, call.query
+    node, wanted = call.node, call.query
     after = sse.place(call.request, wanted.after)
     if wanted.microvm is not None:
         await node.show(wanted.microvm)  # before the answer begins

@@ -6,8 +6,8 @@ from contextlib import suppress
 from starlette.websockets import WebSocket
 
 from emberkeep.api.bodies import ExecBody, Steering, parse, signal_number
-from emberkeep.api.context import context_of
 from emberkeep.api.inbox import Inbox
+from emberkeep.api.operations import node_of
 from emberkeep.api.wire import ClientGone, Wire, conversation
 from emberkeep.base.aio import beside
 from emberkeep.domain.errors import NotFound
@@ -20,7 +20,7 @@ async def run_command(socket: WebSocket) -> None:
     async with conversation(socket) as wire:
         body = parse(await wire.first(), ExecBody)
         request, pace = body.request(), Pace(body.window)
-        agent = context_of(socket).node.agent(socket.path_params["ref"])
+        agent = node_of(socket).agent(socket.path_params["ref"])
         session = await agent.exec(request)
         try:
             await wire.tell({"started": {"pid": session.pid}})

@@ -17,6 +17,7 @@ from emberkeep.domain.ports import Credentials
 
 OPEN: Final = frozenset({"/openapi.json", "/healthz", "/v1/ca"})
 AUTHORIZE: Final = "/v1/authorize"  # asked by a proxy, with the Origin of what it asks about
+NOBODY: Final = Caller(account="", key_id="")  # asks what everybody may know
 _SIGNED: Final = "AWS4-"  # how an authorization begins that AWS's clients make
 _DIGEST: Final = "x-amz-content-sha256"
 _LARGEST: Final = 1 << 20  # bytes of a body that is kept until its signature is checked
@@ -87,7 +88,7 @@ class Guard:
 
 def caller_of(connection: HTTPConnection) -> Caller:
     """Return who a request is from, as the guard has found out."""
-    caller: Caller = connection.scope[_CALLER]
+    caller: Caller = connection.scope.get(_CALLER, NOBODY)
     return caller
 
 

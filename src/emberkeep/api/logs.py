@@ -47,9 +47,7 @@ class LogBody(Struct, frozen=True, kw_only=True):
 
 async def listed(call: Call[Latest, None]) -> LogBody:
     """List what the main process printed: what came behind `after`, or the latest."""
-    name, lines = await call.context.node.logs(
-        call.ref, after=call.query.after, limit=call.query.limit
-    )
+    name, lines = await call.node.logs(call.ref, after=call.query.after, limit=call.query.limit)
     return LogBody(
         log_group=name.group,
         log_stream=name.stream,
@@ -59,7 +57,7 @@ async def listed(call: Call[Latest, None]) -> LogBody:
 
 async def stream(call: Call[After, None]) -> Response:
     """Tell what the main process prints, as server-sent events, until the server ends."""
-    node, after = call.context.node, sse.place(call.request, call.query.after)
+    node, after = call.node, sse.place(call.request, call.query.after)
     await node.show(call.ref)  # before the answer begins
     return sse.told(lambda: node.follow_logs(call.ref, after=after), _written)
 

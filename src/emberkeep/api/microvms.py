@@ -22,6 +22,7 @@ from emberkeep.api.bodies import (
     signal_number,
 )
 from emberkeep.api.context import Context
+from emberkeep.api.keys import must_administer
 from emberkeep.api.operations import Call
 from emberkeep.domain.errors import Unavailable
 from emberkeep.domain.limits import LimitFacts
@@ -37,22 +38,23 @@ async def health(_: Call[None, None]) -> Response:
 
 async def status(call: Call[None, None]) -> StatusBody:
     """Describe the server."""
-    live = await call.context.node.list()
+    live = await call.node.list()
     return StatusBody(
         version=call.context.version,
         pid=os.getpid(),
         microvms=dict(Counter(vm.state for vm in live)),
-        ready=list(call.context.node.ready()),
+        ready=list(call.node.ready()),
     )
 
 
 async def limits(call: Call[None, None]) -> LimitFacts:
     """Say what the account and the host may have, and how much of it is in use."""
-    return call.context.node.limits()
+    return call.node.limits()
 
 
 async def shutdown(call: Call[None, End]) -> Response:
     """Begin the end of the server; microVMs are suspended, or terminated if asked."""
+    must_administer(call.caller)
     if call.context.shutdown is None:
         raise Unavailable("this server cannot be ended over its API")
     call.context.shutdown(call.body.microvms)
@@ -69,41 +71,42 @@ async def launch(call: Call[None, Launch]) -> MicroVMBody:
         egress=wanted.policy(),
         execution_role=wanted.execution_role,
         ingress=wanted.ingress(),
+        account=call.caller.account,
     )
-    return _shown(call.context, await call.context.node.launch(request))
+    return _shown(call.context, await call.node.launch(request))
 
 
 async def listed(call: Call[Listing, None]) -> MicroVMsBody:
     """List the microVMs that live; with `all` those that ended in the last day, too."""
-    found = await call.context.node.list(everything=call.query.all)
+    found = await call.node.list(everything=call.query.all)
     return MicroVMsBody(microvms=[_shown(call.context, vm) for vm in found])
 
 
 async def show(call: Call[None, None]) -> MicroVMBody:
     """Describe a microVM, with details."""
-    node = call.context.node
+    node = call.node
     vm = await node.show(call.ref)
     return _shown(call.context, vm, dict(await node.facts(vm.id)))
 
 
 async def suspend(call: Call[None, None]) -> MicroVMBody:
     """Put a microVM aside with everything in it; it uses no memory and no CPU then."""
-    return _shown(call.context, await call.context.node.suspend(call.ref))
+    return _shown(call.context, await call.node.suspend(call.ref))
 
 
 async def resume(call: Call[None, None]) -> MicroVMBody:
     """Let a microVM go on where it was suspended."""
-    return _shown(call.context, await call.context.node.resume(call.ref))
+    return _shown(call.context, await call.node.resume(call.ref))
 
 
 async def terminate(call: Call[None, None]) -> MicroVMBody:
     """End a microVM and remove what was in it."""
-    return _shown(call.context, await call.context.node.terminate(call.ref))
+    return _shown(call.context, await call.node.terminate(call.ref))
 
 
 async def console(call: Call[None, None]) -> Response:
     """Return the last part of the serial console."""
-    return Response(await call.context.node.console(call.ref), media_type="text/plain")
+    return Response(await call.node.console(call.ref), media_type="text/plain")
 
 
 async def metrics(call: Call[None, None]) -> object:
@@ -113,7 +116,7 @@ async def metrics(call: Call[None, None]) -> object:
 
 async def timeline(call: Call[None, None]) -> dict[str, list[SpanBody]]:
     """Say where the time of the last launch, suspend and resume went."""
-    spans = await call.context.node.timeline(call.ref)
+    spans = await call.node.timeline(call.ref)
     return msgspec.convert(spans, dict[str, list[SpanBody]])
 
 

@@ -86,7 +86,8 @@ def _answered(op: Operation, schema_of: dict[type, dict[str, Any]]) -> dict[str,
 
 def _path_parameters(op: Operation) -> list[dict[str, Any]]:
     refs = "the name of an image" if op.path.startswith("/v1/images/") else _MICROVM
-    about = {"ref": refs, "version": "its number", "build": "an id", "digest": "its SHA-256"}
+    about = {"ref": refs, "version": "its number", "build": "an id", "digest": "its SHA-256",
+             "key": "an id"}  # fmt: skip
     return [
         {
             "name": name,

@@ -6,13 +6,16 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from emberkeep.api.bodies import parse, parse_query
 from emberkeep.api.context import Context, context_of
+from emberkeep.api.guard import caller_of
+from emberkeep.control.owned import Owned
 from emberkeep.domain.errors import Invalid
+from emberkeep.domain.keys import Caller
 from emberkeep.domain.ports import AgentPort
 
 LARGEST: Final = 1 << 20  # bytes of a JSON body
@@ -26,15 +29,21 @@ class Call(Generic[Q, B]):
     """A request that has been checked."""
 
     context: Context
+    caller: Caller
     ref: str  # of the microVM in the path, if there is one
     query: Q
     body: B
     request: Request
 
     @property
+    def node(self) -> Owned:
+        """The microVMs of the caller's account."""
+        return Owned(self.context.node, self.caller.account)
+
+    @property
     def agent(self) -> AgentPort:
         """The agent of the microVM in the path."""
-        return self.context.node.agent(self.ref)
+        return self.node.agent(self.ref)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ class Operation:
     async def _answer(self, request: Request) -> Response:
         call: Call[Any, Any] = Call(
             context=context_of(request),
+            caller=caller_of(request),
             ref=request.path_params.get("ref", ""),
             query=self._query(request),
             body=parse(await _read(request), self.body) if self.body else None,
@@ -83,6 +93,11 @@ class Operation:
         if given:
             raise Invalid(f"unknown parameter {next(iter(given))!r}", hint="see docs/api.md")
         return None
+
+
+def node_of(connection: HTTPConnection) -> Owned:
+    """Return the microVMs of the account that a connection is from."""
+    return Owned(context_of(connection).node, caller_of(connection).account)
 
 
 async def _read(request: Request) -> bytes:

@@ -5,8 +5,8 @@ from typing import Final
 
 from starlette.websockets import WebSocket
 
-from emberkeep.api.context import context_of
 from emberkeep.api.inbox import Inbox, Take
+from emberkeep.api.operations import node_of
 from emberkeep.api.wire import Channel, ClientGone, Wire, conversation
 from emberkeep.base.aio import beside
 from emberkeep.domain.errors import Invalid
@@ -19,7 +19,7 @@ async def connect_port(socket: WebSocket) -> None:
     """Relay both ways, each with an end of its own; over when both have ended."""
     async with conversation(socket) as wire:
         port = _port(socket.path_params["port"])
-        stream = await context_of(socket).node.agent(socket.path_params["ref"]).connect(port)
+        stream = await node_of(socket).agent(socket.path_params["ref"]).connect(port)
         inbox = Inbox(wire, deliver=_sink(stream), steer=_no_control)
         try:
             async with beside(inbox.run()):

@@ -7,7 +7,6 @@ from msgspec import Meta, Struct
 
 from emberkeep.api.bodies import Request
 from emberkeep.api.operations import Call
-from emberkeep.domain.limits import ACCOUNT
 from emberkeep.domain.usage import Usage
 
 _Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
@@ -59,7 +58,7 @@ async def listed(call: Call[Between, None]) -> UsagesBody:
     """List what was used, up to this moment, what still runs or sleeps included."""
     since = call.query.since or _day(time.time() - _MONTH_S)
     until = call.query.until or _day(time.time())
-    found = await call.context.node.usage(since, until, account=ACCOUNT)
+    found = await call.node.usage(since, until)
     return UsagesBody(usage=[UsageBody.of(one) for one in found])
 
 

@@ -51,11 +51,18 @@ class Journal:
         """Note that an image can be launched in another size."""
         await self._note(Event(at=self.now(), kind=Kind.SNAPSHOT_MADE, image=image, reason=size))
 
-    async def read(self, microvm_id: str | None, *, after: int | None, limit: int) -> list[Event]:
+    async def read(
+        self,
+        microvm_id: str | None,
+        *,
+        after: int | None,
+        limit: int,
+        account: str | None = None,
+    ) -> list[Event]:
         """Return the first events behind place `after`, or the last there are."""
         if after is None:
-            return await self._store.latest(microvm_id=microvm_id, limit=limit)
-        return await self._store.after(after, microvm_id=microvm_id, limit=limit)
+            return await self._store.latest(microvm_id=microvm_id, limit=limit, account=account)
+        return await self._store.after(after, microvm_id=microvm_id, limit=limit, account=account)
 
     async def follow(self, microvm_id: str | None, *, after: int | None) -> AsyncGenerator[Event]:
         """Yield the events behind place `after`, or the next ones, as they happen, until `end`."""

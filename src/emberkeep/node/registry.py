@@ -87,24 +87,29 @@ class Registry:
         """Return a live one by its id, or None."""
         return self._live.get(microvm_id)
 
-    def free(self, name: str) -> None:
-        """Raise `Conflict` if a live microVM has `name`."""
-        if any(vm.name == name for vm in self._live.values()):
+    def free(self, name: str, account: str) -> None:
+        """Raise `Conflict` if a live microVM of `account` has `name`."""
+        if any(vm.name == name and vm.account == account for vm in self._live.values()):
             raise Conflict(
                 f"a microVM named {name!r} is live already",
                 hint=f"choose another name, or end it: emberkeep terminate {name}",
             )
 
-    def find(self, ref: str) -> MicroVM:
-        """Return the live one meant by an id, a name, or the unique beginning of an id."""
-        if ref in self._live:
-            return self._live[ref]
-        named = [vm for vm in self._live.values() if vm.name == ref]
+    def find(self, ref: str, account: str | None = None) -> MicroVM:
+        """Return the live one meant by an id, a name, or the unique beginning of an id.
+
+        With an `account` only its own are looked at: others are not there.
+        """
+        known = self._live.get(ref)
+        if known is not None and account in {None, known.account}:
+            return known
+        own = [vm for vm in self._live.values() if account in {None, vm.account}]
+        named = [vm for vm in own if vm.name == ref]
         if named:
             return named[0]
         if len(ref) < _LEAST_PREFIX:
             raise _unknown(ref)
-        begun = [vm for vm in self._live.values() if vm.id.startswith(ref)]
+        begun = [vm for vm in own if vm.id.startswith(ref)]
         if len(begun) > 1:
             raise Conflict(
                 f"{ref!r} is the beginning of {len(begun)} microVMs' ids",

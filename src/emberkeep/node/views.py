@@ -43,6 +43,17 @@ class Views:
         except EmberkeepError:
             return await self._store.find(ref)
 
+    async def find(self, ref: str, account: str) -> MicroVM:
+        """Return a microVM of `account`, also one TERMINATED within the last day."""
+        try:
+            return self.ground.registry.find(ref, account)
+        except EmberkeepError:
+            return await self._store.find(ref, account)
+
+    def meant(self, ref: str, account: str) -> MicroVM:
+        """Return a live microVM of `account`, or raise `NotFound`."""
+        return self.ground.registry.find(ref, account)
+
     async def list(self, *, everything: bool = False) -> list[MicroVM]:
         """Return the live microVMs, or all of the last day, oldest first."""
         if everything:
@@ -142,11 +153,16 @@ class Views:
         return self.verbs.timelines.get(vm.id, {})
 
     async def events(
-        self, ref: str | None = None, *, after: int | None = None, limit: int
+        self,
+        ref: str | None = None,
+        *,
+        after: int | None = None,
+        limit: int,
+        account: str | None = None,
     ) -> Sequence[Event]:
-        """Return the first events behind place `after`, or the last there are; of one or of all."""
+        """Return the first events behind place `after`, or the last; of one or of all."""
         microvm_id = None if ref is None else (await self.show(ref)).id
-        return await self._journal.read(microvm_id, after=after, limit=limit)
+        return await self._journal.read(microvm_id, after=after, limit=limit, account=account)
 
     async def follow(
         self, ref: str | None = None, *, after: int | None = None
@@ -155,6 +171,10 @@ class Views:
         microvm_id = None if ref is None else (await self.show(ref)).id
         async for event in self._journal.follow(microvm_id, after=after):
             yield event
+
+    def announce(self) -> None:
+        """Say that there are new events in the store, written by somebody else."""
+        self._journal.written()
 
     def end_follows(self) -> None:
         """Let every `follow` come to its end, so that the server can."""

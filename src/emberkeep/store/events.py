@@ -1,6 +1,6 @@
 """The list of what has happened, in SQL: read from a place on, or from its end."""
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import ColumnElement, RowMapping, select
 
 from emberkeep.domain.events import Event, Kind
 from emberkeep.store.schema import events
@@ -17,20 +17,27 @@ class Events:
         """Append one that belongs to no change of a microVM."""
         await self._database.write(None, event)
 
-    async def after(self, seq: int, *, microvm_id: str | None, limit: int) -> list[Event]:
+    async def after(
+        self, seq: int, *, microvm_id: str | None, limit: int, account: str | None = None
+    ) -> list[Event]:
         """Return the first `limit` events behind place `seq`, in order."""
-        statement = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)
-        if microvm_id is not None:
-            statement = statement.where(events.c.microvm_id == microvm_id)
+        statement = select(events).where(events.c.seq > seq, *_of(microvm_id, account))
+        statement = statement.order_by(events.c.seq).limit(limit)
         return [_event(row) for row in (await self._database.read(statement)).mappings()]
 
-    async def latest(self, *, microvm_id: str | None, limit: int) -> list[Event]:
+    async def latest(
+        self, *, microvm_id: str | None, limit: int, account: str | None = None
+    ) -> list[Event]:
         """Return the last `limit` events, in order."""
-        statement = select(events).order_by(events.c.seq.desc()).limit(limit)
-        if microvm_id is not None:
-            statement = statement.where(events.c.microvm_id == microvm_id)
+        statement = select(events).where(*_of(microvm_id, account))
+        statement = statement.order_by(events.c.seq.desc()).limit(limit)
         found = (await self._database.read(statement)).mappings()
         return [_event(row) for row in found][::-1]
+
+
+def _of(microvm_id: str | None, account: str | None) -> list[ColumnElement[bool]]:
+    wanted = ((events.c.microvm_id, microvm_id), (events.c.account, account))
+    return [column == value for column, value in wanted if value is not None]
 
 
 def _event(row: RowMapping) -> Event:

@@ -61,12 +61,13 @@ class MicroVMs:
             return vm
         raise missing(id)
 
-    async def find(self, ref: str) -> MicroVM:
+    async def find(self, ref: str, account: str | None = None) -> MicroVM:
         """Return the one meant by an id, a name of a live one, or a unique beginning of an id."""
         matches = [microvms.c.id == ref, and_(microvms.c.name == ref, _LIVE)]
         if is_beginning(ref):
             matches.append(microvms.c.id.between(ref, ref + "\U0010ffff"))
-        return meant(ref, await self._select(or_(*matches)))
+        found = await self._select(or_(*matches))
+        return meant(ref, [vm for vm in found if account in {None, vm.account}])
 
     async def live(self) -> list[MicroVM]:
         """Return those that are not TERMINATED, oldest first."""

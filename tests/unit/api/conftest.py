@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 
 from emberkeep.api import SERVER_OPTIONS, build_app
+from emberkeep.control.keyring import Keyring
 from emberkeep.domain.microvms import State
 from tests.fakes.agent import FakeAgent
 from tests.fakes.keys import Keys
@@ -29,6 +30,8 @@ class Api:
 
     node: FakeNode = field(default_factory=FakeNode)
     ended: list[str] = field(default_factory=list)
+    keys: Keys = field(default_factory=lambda: Keys.one(TOKEN))
+    keyring: Keyring | None = None
 
     @property
     def agent(self) -> FakeAgent:
@@ -36,7 +39,9 @@ class Api:
 
     @property
     def app(self) -> Starlette:
-        return build_app(self.node, Keys.one(TOKEN), "1.2.3", shutdown=self.ended.append)
+        return build_app(
+            self.node, self.keys, "1.2.3", keyring=self.keyring, shutdown=self.ended.append
+        )
 
     async def running(self, name: str = "web") -> None:
         await self.node.microvms.add(microvm(name=name, state=State.RUNNING))

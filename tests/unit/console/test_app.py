@@ -6,6 +6,7 @@ import pytest
 
 from emberkeep.console.pages import STATIC, pages
 from tests.unit.console.conftest import HOST, KEY, Site
+from tests.unit.console.test_sessions import CALLER
 
 OWN = re.compile(r'(?:src|href)="([^"#]+)"')
 IMPORTS = re.compile(r'^(?:import|export)[^"]*"([^"]+)";', re.MULTILINE)
@@ -103,7 +104,7 @@ async def test_a_code_begins_one_session(site: Site):
 
 
 async def test_only_the_key_makes_codes(site: Site):
-    session = site.sessions.begin()
+    session = site.sessions.begin(CALLER)
     async with site.client() as client:
         answers = [
             await client.post("/console/codes", headers={"authorization": f"Bearer {word}"})

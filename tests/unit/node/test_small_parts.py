@@ -15,6 +15,7 @@ from emberkeep.base import proc
 from emberkeep.base.clock import HostClock
 from emberkeep.base.sockets import listening
 from emberkeep.domain.errors import Conflict, NotFound, QuotaExceeded
+from emberkeep.domain.limits import ACCOUNT
 from emberkeep.domain.microvms import State
 from emberkeep.node import facts, orphans
 from emberkeep.node.console import BoundedLog, collect
@@ -92,11 +93,16 @@ async def test_the_registry_finds_by_id_name_and_beginning():
     with pytest.raises(NotFound):
         registry.find("microvm-")
     with pytest.raises(Conflict):
-        registry.free("vm-1")
+        registry.free("vm-1", ACCOUNT)
+    registry.free("vm-1", "123456789012")  # names are apart
+    with pytest.raises(NotFound):
+        registry.find("vm-1", "123456789012")
+    with pytest.raises(NotFound):
+        registry.find(one.id, "123456789012")
     gone = await registry.save(one.to(State.TERMINATING))
     await registry.save(gone.to(State.TERMINATED))
     assert registry.peek(one.id) is None
-    registry.free("vm-1")
+    registry.free("vm-1", ACCOUNT)
 
 
 async def test_what_the_store_refuses_is_not_remembered():

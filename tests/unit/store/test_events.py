@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,8 @@ class TestFake(EventsContract):
     @pytest.fixture
     def stores(self) -> Stores:
         fake = FakeMicroVMs()
-        return Stores(microvms=fake, events=fake.events, images=None, usage=fake.usage)
+        others = dict.fromkeys(one.name for one in fields(Stores))
+        return Stores(**{**others, "microvms": fake, "events": fake.events, "usage": fake.usage})
 
 
 class TestSql(EventsContract):

@@ -1,6 +1,7 @@
 """Usage is added up by day, account and image, with the change that it comes of or not at all."""
 
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,8 @@ class TestFake(UsageContract):
     @pytest.fixture
     def stores(self) -> Stores:
         fake = FakeMicroVMs()
-        return Stores(microvms=fake, events=fake.events, images=None, usage=fake.usage)
+        others = dict.fromkeys(one.name for one in fields(Stores))
+        return Stores(**{**others, "microvms": fake, "events": fake.events, "usage": fake.usage})
 
 
 class TestSql(UsageContract):
