@@ -14,6 +14,7 @@ from emberkeep.domain.endpoints import HIGHEST, Endpoint, Grant, Ingress, Ports
 from emberkeep.domain.errors import AgentLost, Conflict, GuestError, NotFound, WrongState
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.requests import ExecRequest
+from emberkeep.domain.units import Memory, Size
 from emberkeep.proxy.proxy import Proxy, ProxyParts
 from emberkeep.proxy.settings import EndpointSettings
 from tests.fakes.agent import FakeAgent, FakeExec
@@ -80,8 +81,9 @@ class FakeMicrovms:
     shells: FakeAgent = field(default_factory=FakeAgent)
     _waiting: list[asyncio.Event] = field(default_factory=list)
 
-    def add(self, number: int = 1, *, ingress: Ingress | None = None) -> MicroVM:
-        vm = microvm(number, state=State.RUNNING, since=time.time())
+    def add(self, number: int = 1, *, ingress: Ingress | None = None, vcpus: int = 1) -> MicroVM:
+        size = Size(Memory(512), vcpus)
+        vm = microvm(number, state=State.RUNNING, since=time.time(), size=size)
         endpoint = Endpoint.of(vm.id, ingress or Ingress(), set())
         vm = replace(vm, endpoint=endpoint)
         self.vms[vm.id] = vm

@@ -4,16 +4,21 @@ import os
 import ssl
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from emberkeep.base.clock import Clock
 from emberkeep.domain.errors import Invalid
 from emberkeep.proxy.authority import Authority, Leaf
 from emberkeep.proxy.settings import EndpointSettings
+from emberkeep.proxy.tls import named
 
 _REMEMBERED: Final = 1024
 _FRESH_NS: Final = 30 * 86400 * 10**9
+_log = structlog.get_logger()
 
 
 class Certificates:
@@ -31,6 +36,8 @@ class Certificates:
         self._protocols = protocols
         self._contexts: OrderedDict[str, tuple[int, ssl.SSLContext]] = OrderedDict()
         self._wildcard = f"*.{settings.domain}" if settings.domain else None
+        self._settings = settings
+        self._dated = _dates(settings)
         self._configured = self._from_files(settings)
 
     def context(self, address: str) -> ssl.SSLContext:
@@ -47,6 +54,19 @@ class Certificates:
         if len(self._contexts) > _REMEMBERED:
             self._contexts.popitem(last=False)
         return made
+
+    def refresh(self) -> None:
+        """Read the configured files again if they were replaced; what cannot be used is told."""
+        dated = _dates(self._settings)
+        if dated == self._dated:
+            return
+        self._dated = dated
+        try:
+            self._configured = self._from_files(self._settings)
+        except Invalid as wrong:
+            _log.warning("endpoint.certificate_not_read", why=wrong.message)
+        else:
+            _log.info("endpoint.certificate_read")
 
     def _from_files(self, settings: EndpointSettings) -> ssl.SSLContext | None:
         if settings.certificate is None and settings.key is None:
@@ -66,6 +86,14 @@ class Certificates:
         return context
 
 
+def _dates(settings: EndpointSettings) -> tuple[int, ...]:
+    """Return what changes when the configured files do."""
+    with suppress(OSError):
+        files = (settings.certificate, settings.key)
+        return tuple(path.stat().st_mtime_ns for path in files if path is not None)
+    return ()
+
+
 def _loaded(leaf: Leaf, protocols: Sequence[str]) -> ssl.SSLContext:
     """Return a context with `leaf`; ssl reads files alone, so it is given one that has no name."""
     context = _context(protocols)
@@ -82,4 +110,4 @@ def _context(protocols: Sequence[str]) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(list(protocols))
-    return context
+    return named(context)

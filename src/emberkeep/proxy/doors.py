@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from emberkeep.base.clock import Clock
+from emberkeep.domain.microvms import MicroVM
 from emberkeep.proxy.refusals import TOO_MANY, Refused
 from emberkeep.proxy.settings import EndpointSettings
 from emberkeep.proxy.wire import Wire
@@ -33,14 +34,17 @@ class Bucket:
 class Door:
     """The counts of one microVM."""
 
-    def __init__(self, microvm_id: str, settings: EndpointSettings, clock: Clock) -> None:
+    def __init__(
+        self, microvm_id: str, settings: EndpointSettings, clock: Clock, *, vcpus: int
+    ) -> None:
         self.microvm_id = microvm_id
         self.connections = 0
         self.requests = 0
         self.last_ns = 0  # wall time of the last byte in either direction; 0: none yet
         self._settings = settings
         self._clock = clock
-        rate = settings.requests_per_s
+        self._most = settings.most_connections(vcpus)
+        rate = settings.most_per_s(vcpus)
         self._bucket = Bucket(rate, max(rate, 1.0), self._now())
 
     def touch(self) -> None:
@@ -52,7 +56,7 @@ class Door:
         """Count a connection; say whether it is within the limit."""
         self.connections += 1
         try:
-            yield self.connections <= self._settings.connections
+            yield self.connections <= self._most
         finally:
             self.connections -= 1
 
@@ -105,11 +109,12 @@ class Doors:
         self._doors: dict[str, Door] = {}
         self.strangers = Strangers(settings.unadmitted)
 
-    def of(self, microvm_id: str) -> Door:
-        """Return the door of a microVM."""
+    def of(self, microvm_id: str, *, vcpus: int = 1) -> Door:
+        """Return the door of a microVM; its vCPUs count when it is made."""
         door = self._doors.get(microvm_id)
         if door is None:
-            door = self._doors[microvm_id] = Door(microvm_id, self._settings, self._clock)
+            door = Door(microvm_id, self._settings, self._clock, vcpus=vcpus)
+            self._doors[microvm_id] = door
         return door
 
     def active_at(self, microvm_id: str) -> float:
@@ -131,22 +136,23 @@ class Visit:
 
     def __init__(self, wire: Wire, doors: Doors, held: ExitStack) -> None:
         self.address = wire.address
+        self.name: str | None = None  # that the client has asked for by TLS (SNI)
         self._wire = wire
         self._doors = doors
         self._held = held
         self._at: dict[str, Door] = {}
 
-    def at(self, microvm_id: str) -> Door:
+    def at(self, vm: MicroVM) -> Door:
         """Return the door of a microVM that may be entered; raise `TOO_MANY` at its limit.
 
         From here on the connection's bytes are activity of that microVM.
         """
-        door = self._at.get(microvm_id)
+        door = self._at.get(vm.id)
         if door is None:
-            door = self._doors.of(microvm_id)
+            door = self._doors.of(vm.id, vcpus=vm.size.vcpus)
             if not self._held.enter_context(door.connected()):
                 raise Refused(TOO_MANY)
-            self._at[microvm_id] = door
+            self._at[vm.id] = door
             self._doors.strangers.left(self._wire)
             self._wire.welcome()
         self._wire.touched = door.touch

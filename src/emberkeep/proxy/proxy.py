@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from emberkeep.base import aio
 from emberkeep.base.clock import Clock
 from emberkeep.node.running import logged
 from emberkeep.proxy import authority as authorities
@@ -18,7 +19,7 @@ from emberkeep.proxy.certificates import Certificates
 from emberkeep.proxy.desk import Desk
 from emberkeep.proxy.doors import Doors, Visit
 from emberkeep.proxy.guests import Guests
-from emberkeep.proxy.idle import Keeper
+from emberkeep.proxy.idle import Activity
 from emberkeep.proxy.ports import ClientGone, Exchange, Microvms
 from emberkeep.proxy.relay import Cut
 from emberkeep.proxy.service import Found, Service
@@ -45,7 +46,12 @@ class Proxy:
     """Serves the endpoints of all microVMs."""
 
     def __init__(
-        self, made_of: ProxyParts, tasks: asyncio.TaskGroup, authority: authorities.Authority
+        self,
+        made_of: ProxyParts,
+        tasks: asyncio.TaskGroup,
+        authority: authorities.Authority,
+        *,
+        certificates: Certificates,
     ) -> None:
         settings, clock = made_of.settings, made_of.clock
         self._settings = settings
@@ -58,12 +64,13 @@ class Proxy:
         self.found = Found(made_of.microvms, settings)
         self.port = settings.port or 0
         self._tasks = tasks
-        self._certificates = Certificates(authority, settings, clock, PROTOCOLS)
+        self._certificates = certificates
         self._guests = Guests(made_of.microvms, settings, tasks)
         self._service = Service(
             made_of.microvms, self.found, self._guests, mint=self.mint, clock=clock
         )
-        self._idle = Keeper(made_of.microvms, self.doors, made_of.data, clock=clock, tasks=tasks)
+        self._activity = Activity(made_of.microvms, self.doors, made_of.data)
+        self.active_at = self._activity.active_at
         self._jobs: list[asyncio.Task[None]] = []
         self._connections: set[asyncio.Task[None]] = set()
         self.desk = self._desk()
@@ -73,19 +80,23 @@ class Proxy:
     async def open(
         cls, made_of: ProxyParts, sockets: Sequence[socket.socket] | None = None
     ) -> AsyncGenerator["Proxy"]:
-        """Serve for the length of the block; connections are closed at its end."""
-        settings = made_of.settings
-        authority = authorities.opened(made_of.data, domain=settings.domain, clock=made_of.clock)
+        """Serve for the length of the block; connections are closed at its end.
+
+        Raises `Invalid` for certificates that cannot be used, before it listens.
+        """
+        settings, clock = made_of.settings, made_of.clock
+        authority = authorities.opened(made_of.data, domain=settings.domain, clock=clock)
+        certificates = Certificates(authority, settings, clock, PROTOCOLS)
         bound = list(sockets) if sockets is not None else [listener.listening(settings)]
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
-            proxy = cls(made_of, tasks, authority)
+            proxy = cls(made_of, tasks, authority, certificates=certificates)
             proxy.port = bound[0].getsockname()[1]
             for one in bound:
                 server = await loop.create_server(proxy._wire, sock=one, backlog=listener.BACKLOG)
                 proxy._servers.append(server)
             proxy.desk = proxy._desk()
-            jobs = (proxy._tidied(), proxy._idle.keep())
+            jobs = (proxy._tidied(), proxy._activity.keep())
             proxy._jobs += [tasks.create_task(job) for job in jobs]
             _log.info("endpoints.up", port=proxy.port, domain=settings.domain)
             try:
@@ -111,7 +122,7 @@ class Proxy:
             self.mint,
             self._clock,
             name=self.found.name,
-            active_at=self._idle.active_at,
+            active_at=self.active_at,
             port=self.port,
             authority_pem=self.authority.pem,
         )
@@ -138,6 +149,7 @@ class Proxy:
                 visit = Visit(wire, self.doors, held)
                 async with asyncio.timeout(self._settings.handshake_s):
                     await wire.secure(self._certificates.context(visit.address))
+                visit.name = wire.server_name
 
                 async def serve(exchange: Exchange) -> None:
                     await self._service.serve(exchange, visit)
@@ -160,6 +172,7 @@ class Proxy:
 
     async def _tidy(self) -> None:
         self._guests.tidy()
+        await aio.in_thread(self._certificates.refresh)
         for door in self.doors.all():
             if door.idle and self._microvms.peek(door.microvm_id) is None:
                 self.doors.forget(door.microvm_id)

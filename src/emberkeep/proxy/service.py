@@ -18,6 +18,7 @@ from emberkeep.proxy.guests import Guests
 from emberkeep.proxy.ports import Application, Broken, ClientGone, Exchange, Microvms
 from emberkeep.proxy.refusals import (
     BAD_REQUEST,
+    ELSEWHERE,
     FAILED,
     INTERNAL,
     NO_ANSWER,
@@ -60,6 +61,17 @@ class Found:
         """Return what names the microVM of a request."""
         return host.decode("latin-1").partition(":")[0].lower() if self._domain else address
 
+    def same(self, name: str, shown: str | None, *, http2: bool) -> None:
+        """Refuse a request whose `Host` is another name than the one TLS was asked for (§7.1).
+
+        A browser sends requests for another microVM over a connection of HTTP/2 whose certificate
+        is for that one too: it is told to make a connection of its own (RFC 9110 §15.5.20).
+        """
+        if self._domain is None or shown is None or shown == name:
+            return
+        ours = all(one.endswith("." + self._domain) for one in (name, shown))
+        raise Refused(ELSEWHERE if http2 and ours else FAILED)
+
 
 class Service:
     """Serves requests that reached `address`."""
@@ -79,8 +91,9 @@ class Service:
         try:
             asked = wanted(exchange.head.headers)
             name = self._found.meant(visit.address, exchange.head.host)
+            self._found.same(name, visit.name, http2=exchange.head.http2)
             vm = await self._admitted(exchange, asked, name)
-            with visit.at(vm.id).requested():
+            with visit.at(vm).requested():
                 if self._for_the_shell(asked, vm):
                     await self._shell(exchange, vm, request_id)
                 else:
@@ -109,6 +122,8 @@ class Service:
             raise
         if vm is None:
             raise Refused(FAILED)
+        if ingress is not None and not ingress.http and not self._for_the_shell(asked, vm):
+            raise Refused(PORT_DENIED)
         return vm
 
     def _for_the_shell(self, asked: Wanted, vm: MicroVM) -> bool:

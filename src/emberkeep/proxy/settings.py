@@ -19,15 +19,26 @@ class EndpointSettings:
     certificate: Path | None = None  # PEM with its chain, for *.domain
     key: Path | None = None
     connections: Annotated[int, Meta(ge=1)] = 512  # of clients, per microVM
+    # so many for each vCPU instead, as AWS has 8 (spec §7.7); 0: as `connections` says
+    connections_per_vcpu: Annotated[int, Meta(ge=0)] = 0
     unadmitted: Annotated[int, Meta(ge=1)] = 1024  # connections that have shown no token yet
     requests_at_once: Annotated[int, Meta(ge=1, le=240)] = 200  # per microVM
     requests_per_s: Annotated[float, Meta(ge=0)] = 0  # per microVM; 0: no limit
+    requests_per_s_per_vcpu: Annotated[float, Meta(ge=0)] = 0  # AWS: 10; 0: as `requests_per_s`
     head_bytes: Annotated[int, Meta(ge=4096, le=1 << 20)] = 65536  # of a request's header
     handshake_s: Annotated[float, Meta(gt=0)] = 10  # for TLS
     head_s: Annotated[float, Meta(gt=0)] = 30  # for a header, once it has begun
     keep_alive_s: Annotated[float, Meta(gt=0)] = 300  # between requests of a connection
     wake_s: Annotated[float, Meta(gt=0)] = 120  # that a request waits for a resume
     rotation_days: Annotated[float, Meta(gt=0)] = 7  # of the keys of tokens
+
+    def most_connections(self, vcpus: int) -> int:
+        """Return how many clients may be connected to a microVM of so many vCPUs."""
+        return self.connections_per_vcpu * vcpus or self.connections
+
+    def most_per_s(self, vcpus: int) -> float:
+        """Return how many requests a second may come to a microVM of so many vCPUs; 0: any."""
+        return self.requests_per_s_per_vcpu * vcpus or self.requests_per_s
 
     def patience_s(self, *, admitted: bool) -> float:
         """Return how long a connection may wait for its next request."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 _RECORD: Final = 16384
+_NAME: Final = "emberkeep_name"
 
 
 class Tls:
@@ -23,6 +24,11 @@ class Tls:
         self._object = context.wrap_bio(
             self._in, self._out, server_side=server, server_hostname=hostname
         )
+
+    @property
+    def server_name(self) -> str | None:
+        """The name that a client has asked for, if its context is one of `named`."""
+        return getattr(self._object, _NAME, None)
 
     @property
     def alpn(self) -> str | None:
@@ -72,3 +78,13 @@ class Tls:
             return False
         self.ready = True
         return True
+
+
+def named(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Let connections with a server's `context` know the name they were asked for."""
+
+    def note(one: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        setattr(one, _NAME, name.lower() if name else None)
+
+    context.sni_callback = note  # type: ignore[assignment]  # it is given an SSLObject here
+    return context

@@ -54,6 +54,11 @@ class Wire(asyncio.Protocol):
         """The protocol that TLS has agreed on."""
         return self._tls.alpn if self._tls else None
 
+    @property
+    def server_name(self) -> str | None:
+        """The name that the client has asked for by TLS (SNI), in lower case."""
+        return self._tls.server_name if self._tls else None
+
     async def secure(self, context: ssl.SSLContext) -> None:
         """Shake hands; raise `ClientGone` where that fails."""
         self._tls = Tls(context, server=True)
