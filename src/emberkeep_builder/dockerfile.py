@@ -75,8 +75,14 @@ class Names:
                 return target
         for key, target in self.targets.items():
             if normal(key) == f"{repository}:latest" and _tagless(key):
-                return target
+                return self._tagged(target, name)
         return None
+
+    def _tagged(self, target: str, name: str) -> str:
+        """Return `target` with the tag of `name`, where a mirror of all tags is meant."""
+        if target in self.bases or not _tagless(target):
+            return target
+        return target + name[len(_repository(name)) :]
 
     def written(self, target: str) -> str:
         """Return a target as buildah is to read it."""

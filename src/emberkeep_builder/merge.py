@@ -67,6 +67,8 @@ def merge(layers: Sequence[str], target: Path, *, alone: bool) -> None:
     for layer in layers:
         merging.add(layer)
         _copy_times(layer, str(target))
+    if alone:
+        target.chmod(0o755)  # buildah's own has no right to write
 
 
 def size_of(tree: Path) -> int:

@@ -106,7 +106,7 @@ def meaning(progress: Progress, status: int, mapped: Mapping[str, str]) -> tuple
 def _error(progress: Progress) -> str:
     for line in reversed(progress.tail):
         if match := _ERROR.match(line):
-            return match[1]
+            return match[1].partition(" &imagebuilder.")[0]  # its own values, printed whole
     return progress.tail[-1] if progress.tail else ""
 
 

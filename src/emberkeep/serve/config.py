@@ -21,7 +21,10 @@ from emberkeep.artifacts.settings import ArtifactSettings
 from emberkeep.aws.settings import AuthSettings, AwsSettings
 from emberkeep.blobs.logs import LogSettings
 from emberkeep.blobs.settings import UploadSettings
+from emberkeep.builder.settings import BuilderSettings
+from emberkeep.control.connectors import ConnectorSettings
 from emberkeep.domain.errors import Invalid
+from emberkeep.domain.quotas import QuotaSettings
 from emberkeep.domain.roles import Role
 from emberkeep.network.settings import NetworkSettings
 from emberkeep.node.limits import LimitSettings
@@ -34,6 +37,7 @@ FILE: Final = "emberkeep.toml"
 PREFIX: Final = "EMBERKEEP_"
 ALIASES: Final[Mapping[str, str]] = {
     "EMBERKEEP_EXTRA_CA_FILE": "images.extra_ca_file",
+    "EMBERKEEP_FROM": "images.from",
     "EMBERKEEP_ENDPOINT_DOMAIN": "endpoints.domain",
     "EMBERKEEP_ENDPOINT_LISTEN": "endpoints.listen",
 }
@@ -71,6 +75,7 @@ class Settings:
     endpoint: Annotated[str, Meta(pattern=r"^https?://[^/?#]+/?$")] | None = None  # None: `listen`
     vmm: VmmSettings = field(default_factory=VmmSettings)
     images: ArtifactSettings = field(default_factory=ArtifactSettings)
+    builder: BuilderSettings = field(default_factory=BuilderSettings)
     node: NodeSettings = field(default_factory=NodeSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -80,6 +85,8 @@ class Settings:
     uploads: UploadSettings = field(default_factory=UploadSettings)
     roles: dict[str, Role] = field(default_factory=dict)
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    quotas: QuotaSettings = field(default_factory=QuotaSettings)
+    connectors: ConnectorSettings = field(default_factory=ConnectorSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     aws: AwsSettings = field(default_factory=AwsSettings)
 
@@ -240,7 +247,7 @@ def _converted(said: _Said, kind: Any) -> Any:  # noqa: ANN401  any field's type
     special = partial(_special, said.base)
     try:
         if said.text and isinstance(value, str) and get_origin(kind) is dict:
-            value = msgspec.json.decode(value)
+            value = _pairs(value)
         if hasattr(kind, "parse"):
             return special(kind, value)
         return msgspec.convert(value, kind, strict=not said.text, dec_hook=special)
@@ -248,6 +255,14 @@ def _converted(said: _Said, kind: Any) -> Any:  # noqa: ANN401  any field's type
         raise Invalid(f"{said.where}: {wrong.message}", hint=wrong.hint) from wrong
     except (msgspec.MsgspecError, TypeError) as wrong:
         raise Invalid(f"{said.where}: {wrong}", hint=_choices(kind)) from wrong
+
+
+def _pairs(text: str) -> object:
+    """Read a table: JSON, or "name=value,name=value"."""
+    if text.lstrip().startswith("{") or "=" not in text:
+        return msgspec.json.decode(text)
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _special(base: Path, kind: type[Any], value: object) -> object:
@@ -289,21 +304,27 @@ def _types() -> dict[str, Any]:
     for name, section in _sections().items():
         del found[name]
         inner = get_type_hints(section, include_extras=True)
-        found |= {f"{name}.{one}": kind for one, kind in inner.items()}
+        found |= {f"{name}.{_key(one)}": kind for one, kind in inner.items()}
     return found
 
 
 def _built(values: Mapping[str, Any]) -> Settings:
     flat = {key: value for key, value in values.items() if "." not in key}
     for name, section in _sections().items():
-        ours = {one.name: f"{name}.{one.name}" for one in fields(section)}
+        ours = {one.name: f"{name}.{_key(one.name)}" for one in fields(section)}
         flat[name] = section(**{one: values[key] for one, key in ours.items() if key in values})
     return Settings(**flat)
 
 
 def _value(settings: Settings, key: str) -> object:
     section, dot, name = key.rpartition(".")
-    return getattr(getattr(settings, section) if dot else settings, name)
+    place = getattr(settings, section) if dot else settings
+    return getattr(place, name if hasattr(place, name) else f"{name}_")
+
+
+def _key(name: str) -> str:
+    """Return what a field is called in the file: a word of Python's has "_" behind it."""
+    return name.removesuffix("_")
 
 
 def _text(value: object) -> str:

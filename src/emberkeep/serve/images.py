@@ -1,13 +1,15 @@
 """The images of this server: their use cases with all that they are done with."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from emberkeep.artifacts.artifacts import Artifacts
 from emberkeep.artifacts.blobs import Blobs
 from emberkeep.base.clock import HostClock
 from emberkeep.blobs.uploads import Uploads
+from emberkeep.builder import Builder
 from emberkeep.control.archives import Zips
 from emberkeep.control.fleet import Fleet
 from emberkeep.control.images import ImageControl
@@ -15,8 +17,7 @@ from emberkeep.control.leftovers import Leftovers, Places
 from emberkeep.control.rules import Quotas
 from emberkeep.control.service import ControlParts, managed
 from emberkeep.control.settings import QueueSettings
-from emberkeep.domain.images import BuildFailed, FailureCode, Root
-from emberkeep.domain.records import Stored
+from emberkeep.domain.images import BuildFailed, FailureCode
 from emberkeep.node.node import Node
 from emberkeep.serve.config import Settings
 from emberkeep.store.database import Stores
@@ -24,22 +25,6 @@ from emberkeep.store.database import Stores
 
 async def _no_s3(uri: str, target: Path) -> None:  # noqa: ARG001
     raise BuildFailed(FailureCode.S3_ACCESS_DENIED, "This server knows no S3.")
-
-
-class _NoBuilder:
-    """`control.ports.Roots` where nothing can be built."""
-
-    def fingerprint(self) -> str:
-        return ""
-
-    def there(self, root: Root) -> bool:  # noqa: ARG002
-        return False
-
-    async def build(self, stored: Stored, archive: Path, log: Callable[[bytes], None]) -> Root:  # noqa: ARG002
-        raise BuildFailed(FailureCode.INTERNAL_PLATFORM_ERROR, "This server has no builder.")
-
-    async def forget(self, image_id: str, account: str) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +42,14 @@ async def built_images(
     """Build and delete images for the length of the block."""
     uploads = Uploads(settings.data / "uploads", settings.uploads)
     uploads.prepare()
+    builder = Builder(
+        node,
+        Artifacts(settings.data / "artifacts"),
+        settings.builder,
+        settings.images.from_,
+        folder=settings.data / "builds",
+    )
+    builder.prepare()
     fleet = Fleet(node)
     places = Places(
         data=settings.data,
@@ -67,7 +60,7 @@ async def built_images(
     made_of = ControlParts(
         records=stores.images,
         archives=Zips(uploads, _no_s3, settings.data / "run" / "archives"),
-        roots=_NoBuilder(),
+        roots=builder,
         snapshots=fleet,
         leftovers=Leftovers(stores.images, fleet, places),
         clock=HostClock(),
@@ -76,6 +69,7 @@ async def built_images(
             images=settings.limits.account_images,
             versions=settings.limits.image_versions,
             builds=settings.limits.account_builds,
+            burst=settings.limits.burst,
         ),
         settings=QueueSettings(),
         announce=node.announce,
