@@ -1,11 +1,11 @@
 """Images as a part of the server: what goes on beside the use cases, begun and ended with it."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emberkeep.base.aio import beside
 from emberkeep.base.clock import Clock
 from emberkeep.control.buildlog import BuildLogs
 from emberkeep.control.images import ImageControl
@@ -54,12 +54,9 @@ async def managed(made_of: ControlParts) -> AsyncGenerator[ImageControl]:
     work = Work(ledger, tools, logs)
     janitor = Janitor(ledger, tools, work=work, logs=logs, leftovers=made_of.leftovers)
     await work.recover()
-    async with asyncio.TaskGroup() as group:
-        jobs = [group.create_task(janitor.keep())]
-        jobs += [group.create_task(work.keep()) for _ in range(made_of.settings.at_once)]
+    workers = [work.keep() for _ in range(made_of.settings.at_once)]
+    async with beside(janitor.keep(), *workers):
         try:
             yield ImageControl(ledger, made_of.quotas, work, logs)
         finally:
             logs.close()
-            for job in jobs:
-                job.cancel()

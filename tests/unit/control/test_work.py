@@ -1,0 +1,282 @@
+"""Builds as a queue: workers, restarts, cancelling, what is not done twice."""
+
+import asyncio
+
+import anyio
+import pytest
+
+from emberkeep.control.rules import Quotas
+from emberkeep.control.settings import QueueSettings
+from emberkeep.domain.errors import QuotaExceeded
+from emberkeep.domain.images import (
+    BuildFailed,
+    BuildState,
+    FailureCode,
+    ImageState,
+    VersionState,
+)
+from tests.fakes.images import STEPS, FakeTools, recipe
+from tests.unit.control.conftest import ME, Open, gone, newest_build, settled
+
+
+async def reached(tools: FakeTools, step: str) -> None:
+    """Wait until a build is at `step`."""
+    with anyio.fail_after(20):
+        while step not in tools.done:
+            tools.at.clear()
+            await tools.at.wait()
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_build_goes_on_after_the_end_of_the_server(
+    open_images: Open, tools: FakeTools, step: str
+):
+    tools.fate[step] = asyncio.Event()
+    async with open_images() as images:
+        await images.create(ME, "web", recipe())
+        await reached(tools, step)
+    assert tools.broken_off == [step]
+    del tools.fate[step]
+    tools.done.clear()
+    async with open_images() as images:
+        image = await settled(images, "web")
+        build = await newest_build(images, "web")
+
+    assert image.state is ImageState.CREATED
+    assert (build.state, build.attempts) == (BuildState.SUCCESSFUL, 1)  # its end was in good order
+    rooted = step in {"snapshot", "validate"}
+    assert tools.done == list(STEPS[2:] if rooted else STEPS)
+
+
+async def test_a_root_that_is_lost_is_made_again(open_images: Open, tools: FakeTools):
+    tools.fate["snapshot"] = asyncio.Event()
+    async with open_images() as images:
+        await images.create(ME, "web", recipe())
+        await reached(tools, "snapshot")
+        root = (await images.version(ME, "web", 1)).root
+        assert root is not None
+        tools.lose(root)
+    tools.fate.clear()
+    tools.done.clear()
+    async with open_images() as images:
+        assert (await settled(images, "web")).state is ImageState.CREATED
+        assert (await images.version(ME, "web", 1)).root != root
+
+    assert tools.done == list(STEPS)
+
+
+async def test_a_server_that_is_killed_again_and_again_gives_a_build_up(
+    open_images: Open, tools: FakeTools, monkeypatch
+):
+    """A kill is a row that stays IN_PROGRESS: nobody is left to put it back."""
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    tools.fate["build"] = asyncio.Event()
+    monkeypatch.setattr("emberkeep.control.work.Work._put_back", nothing)
+    for attempt in (1, 2, 3):
+        tools.done.clear()
+        async with open_images(QueueSettings(workers=1, attempts=3)) as images:
+            if attempt == 1:
+                await images.create(ME, "web", recipe())
+            await reached(tools, "build")
+            assert (await newest_build(images, "web")).attempts == attempt
+    async with open_images(QueueSettings(workers=1, attempts=3)) as images:
+        image, build = await settled(images, "web"), await newest_build(images, "web")
+
+    assert image.state is ImageState.CREATE_FAILED
+    assert build.code is FailureCode.INTERNAL_PLATFORM_ERROR
+    assert "3 attempts" in (build.reason or "")
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_build_is_cancelled_at_any_step(images, tools: FakeTools, step: str):
+    tools.fate[step] = asyncio.Event()
+    await images.create(ME, "web", recipe())
+    await reached(tools, step)
+    build = await images.cancel(ME, (await newest_build(images, "web")).id)
+
+    assert (build.state, build.code) == (BuildState.FAILED, FailureCode.CANCELLED)
+    assert tools.broken_off == [step]
+    assert (await images.get(ME, "web")).state is ImageState.CREATE_FAILED
+    version = await images.version(ME, "web", 1)
+    assert (version.state, version.reason) == (VersionState.FAILED, "The build was cancelled.")
+    tools.fate.clear()
+    await images.update(ME, "web", recipe())  # and the worker works on
+    assert (await settled(images, "web")).state is ImageState.UPDATED
+    assert tools.snapshots == {f"{version.image_id}.2"}
+
+
+async def test_a_build_that_waits_is_cancelled_at_once(open_images: Open, tools: FakeTools):
+    tools.fate["build"] = asyncio.Event()
+    async with open_images(QueueSettings(workers=1)) as images:
+        await images.create(ME, "a", recipe())
+        await reached(tools, "build")
+        await images.create(ME, "b", recipe())
+        waiting = await newest_build(images, "b")
+        assert waiting.state is BuildState.PENDING
+        assert (await images.cancel(ME, waiting.id)).code is FailureCode.CANCELLED
+        tools.fate["build"].set()
+        assert (await settled(images, "a")).state is ImageState.CREATED
+        assert (await settled(images, "b")).state is ImageState.CREATE_FAILED
+        assert (await images.cancel(ME, waiting.id)).code is FailureCode.CANCELLED
+
+
+async def test_cancelling_twice_at_once_is_cancelling_once(images, tools: FakeTools):
+    tools.fate["build"] = asyncio.Event()
+    await images.create(ME, "web", recipe())
+    await reached(tools, "build")
+    build = await newest_build(images, "web")
+    async with asyncio.TaskGroup() as group:
+        ended = [group.create_task(images.cancel(ME, build.id)) for _ in range(3)]
+
+    assert {task.result().code for task in ended} == {FailureCode.CANCELLED}
+    assert tools.broken_off == ["build"]
+
+
+async def test_a_build_at_its_end_cannot_be_cancelled(images):
+    await images.create(ME, "web", recipe())
+    await settled(images, "web")
+    build = await newest_build(images, "web")
+
+    assert await images.cancel(ME, build.id) == build
+
+
+async def test_ten_builds_queue_behind_the_workers(open_images: Open, tools: FakeTools):
+    tools.fate["validate"] = asyncio.Event()
+    async with open_images(QueueSettings(workers=2), Quotas(builds=10)) as images:
+        for number in range(10):
+            await images.create(ME, f"image-{number}", recipe())
+        with pytest.raises(QuotaExceeded):
+            await images.create(ME, "one-more", recipe())
+        tools.fate["validate"].set()
+        states = [(await settled(images, f"image-{number}")).state for number in range(10)]
+
+    assert set(states) == {ImageState.CREATED}
+    assert tools.most_at_once <= 2
+
+
+async def test_the_oldest_is_built_first(open_images: Open, tools: FakeTools):
+    tools.fate["archive"] = asyncio.Event()
+    async with open_images(QueueSettings(workers=1), Quotas(builds=10)) as images:
+        for name in ("c", "b", "a"):
+            await images.create(ME, name, recipe())
+        tools.fate["archive"].set()
+        builds = []
+        for name in ("c", "b", "a"):
+            await settled(images, name)
+            builds.append(await newest_build(images, name))
+
+    assert builds == sorted(builds, key=lambda build: build.started_at or 0)
+
+
+async def test_a_full_host_is_waited_for(open_images: Open, tools: FakeTools, monkeypatch):
+    monkeypatch.setattr("emberkeep.control.work._LOOK_AGAIN_S", 0.01)
+    tools.fate["build"] = QuotaExceeded("no room")
+    async with open_images() as images:
+        await images.create(ME, "web", recipe())
+        await reached(tools, "build")
+        tools.done.clear()
+        await reached(tools, "build")
+        del tools.fate["build"]
+        image, build = await settled(images, "web"), await newest_build(images, "web")
+
+    assert image.state is ImageState.CREATED
+    assert build.attempts == 1
+
+
+async def test_but_not_for_ever(open_images: Open, tools: FakeTools):
+    tools.fate["build"] = QuotaExceeded("no room")
+    async with open_images(QueueSettings(patience_s=0)) as images:
+        await images.create(ME, "web", recipe())
+        await settled(images, "web")
+        build = await newest_build(images, "web")
+
+    assert (build.code, build.reason) == (FailureCode.INTERNAL_PLATFORM_ERROR, "no room")
+
+
+async def test_a_step_that_never_ends_is_ended(open_images: Open, tools: FakeTools, monkeypatch):
+    monkeypatch.setattr("emberkeep.control.pipeline._READY_S", 0)
+    tools.fate["snapshot"] = asyncio.Event()
+    async with open_images(QueueSettings(step_s=0.05)) as images:
+        await images.create(ME, "web", recipe())
+        await settled(images, "web")
+        build = await newest_build(images, "web")
+
+    assert build.code is FailureCode.INTERNAL_PLATFORM_ERROR
+    assert "Taking the snapshot took longer" in (build.reason or "")
+
+
+async def test_the_root_of_an_equal_version_is_used_again(images, tools: FakeTools):
+    await images.create(ME, "web", recipe())
+    await settled(images, "web")
+    tools.done.clear()
+    await images.update(ME, "web", recipe(description="the same zip"))
+    await settled(images, "web")
+
+    assert tools.done == ["archive", "snapshot", "validate"]
+    first, second = [await images.version(ME, "web", number) for number in (1, 2)]
+    assert first.root == second.root
+    tools.digest, tools.done = "b" * 64, []
+    await images.update(ME, "web", recipe())
+    await settled(images, "web")
+    assert tools.done == list(STEPS)
+
+
+async def test_a_deletion_goes_on_after_the_end_of_the_server(open_images: Open, tools: FakeTools):
+    async with open_images() as images:
+        image, _ = await images.create(ME, "web", recipe())
+        await settled(images, "web")
+        await images.delete(ME, "web")
+        tools.live = [f"{image.id}.1"]
+    tools.live = []
+    async with open_images() as images:
+        await gone(images, "web")
+
+    assert tools.snapshots == set()
+
+
+async def test_the_log_is_followed_to_the_end_of_the_build(images, tools: FakeTools):
+    tools.fate["build"] = asyncio.Event()
+    await images.create(ME, "web", recipe())
+    log = await images.log(ME, (await newest_build(images, "web")).id)
+    heard = b""
+    with anyio.fail_after(20):
+        async for chunk in log.follow():
+            heard += chunk.data
+            if b"at build" in heard:
+                tools.fate["build"].set()
+    build = await newest_build(images, "web")
+
+    assert b"ACTIVE" in heard
+    assert build.state is BuildState.SUCCESSFUL
+    assert (await images.log(ME, build.id)).read().data == heard
+
+
+async def test_what_happens_is_told(images, tools: FakeTools):
+    await images.create(ME, "web", recipe())
+    await settled(images, "web")
+    tools.fate["archive"] = BuildFailed(FailureCode.S3_NO_SUCH_KEY, "no such key")
+    await images.update(ME, "web", recipe())
+    await settled(images, "web")
+    await images.delete_version(ME, "web", 2)
+    await settled(images, "web")
+    await images.delete(ME, "web")
+    await gone(images, "web")
+    told = await images.events.after(0, microvm_id=None, limit=50)
+
+    assert [(event.kind.value, event.image) for event in told] == [
+        ("image-creating", "web"),
+        ("build-started", "web:1"),
+        ("version-active", "web:1"),
+        ("image-updating", "web:2"),
+        ("build-started", "web:2"),
+        ("build-failed", "web:2"),
+        ("version-deleting", "web:2"),
+        ("version-deleted", "web:2"),
+        ("image-deleting", "web"),
+        ("image-deleted", "web"),
+    ]
+    assert told[5].reason == "S3_NO_SUCH_KEY: no such key"
+    assert {event.account for event in told} == {ME.account}
