@@ -22,6 +22,7 @@ from emberkeep.proxy.refusals import (
     FAILED,
     INTERNAL,
     NO_ANSWER,
+    PORT_DENIED,
     Refused,
 )
 from emberkeep.proxy.relay import Cut, relay

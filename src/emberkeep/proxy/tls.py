@@ -86,5 +86,5 @@ def named(context: ssl.SSLContext) -> ssl.SSLContext:
     def note(one: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         setattr(one, _NAME, name.lower() if name else None)
 
-    context.sni_callback = note  # type: ignore[assignment]  # it is given an SSLObject here
+    context.sni_callback = note  # it is given an SSLObject here
     return context
