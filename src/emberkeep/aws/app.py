@@ -85,6 +85,8 @@ class AwsFace:
         )
 
     async def _dispatched(self, call: Call, plan: Plan) -> Mapping[str, Any]:
+        if self._context.throttle is not None:
+            self._context.throttle.admit(call.account, call.operation)
         try:
             return await self._handlers[call.operation](call)
         except EmberkeepError as error:

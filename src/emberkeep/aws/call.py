@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from emberkeep.aws.paging import Pages
 from emberkeep.aws.settings import AwsSettings
+from emberkeep.aws.throttle import Throttle
 from emberkeep.base.clock import Clock
+from emberkeep.control.connectors import ConnectorControl
 from emberkeep.control.images import ImageControl
-from emberkeep.domain.egress import EgressPolicy
 from emberkeep.domain.errors import Unavailable
-from emberkeep.domain.ports import Endpoints, NodePort
+from emberkeep.domain.ports import Endpoints, Lives, MicroVMListing, NodePort, Sources
 from emberkeep.domain.records import Caller
 
 T = TypeVar("T")
@@ -20,11 +21,14 @@ _NS: Final = 1e9
 _HOW_FAR: Final = frozenset({"nextToken", "maxResults", "Marker", "MaxItems"})
 
 
-class Connectors(Protocol):
-    """The connectors that customers have made."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """What the handlers of microVMs work with."""
 
-    async def egress(self, account: str, identifier: str) -> EgressPolicy:
-        """Return what one allows, by its id or name; raise `AwsError` if there is no such one."""
+    lives: Lives
+    listing: MicroVMListing
+    sources: Sources
+    maximum_s: float | None = 28_800  # a microVM's life, where its launch says nothing; None: ever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,9 @@ class Context:
     settings: AwsSettings = field(default_factory=AwsSettings)
     images: ImageControl | None = None  # None: nothing is built here
     endpoints: Endpoints | None = None  # None: they are switched off
-    connectors: Connectors | None = None
+    life: Life | None = None  # None: nothing runs here
+    connectors: ConnectorControl | None = None
+    throttle: Throttle | None = None  # None: as often as they like
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,13 @@ class Call:
         if self.context.images is None:
             raise Unavailable("this server builds no images")
         return self.context.images
+
+    @property
+    def life(self) -> Life:
+        """What runs microVMs."""
+        if self.context.life is None:
+            raise Unavailable("this server runs no microVMs")
+        return self.context.life
 
     def position(self) -> Any:  # noqa: ANN401  whatever the handler gave to `token`
         """Return where an earlier page ended, or None for the first one."""

@@ -56,6 +56,7 @@ class ImageControl:
         tags = tags or {}
         check_name(name)
         check_recipe(caller, recipe)
+        recipe = replace(recipe, burst=self._quotas.burst)
         check_tags(tags)
         asked = Asked(caller.account, _CREATE, token, fingerprint(_CREATE, name, recipe, tags))
         async with self._ledger.turn:
@@ -77,6 +78,7 @@ class ImageControl:
     ) -> tuple[Image, Version]:
         """Begin the next version of an image, wholly from `recipe` (spec §2.9)."""
         check_recipe(caller, recipe)
+        recipe = replace(recipe, burst=self._quotas.burst)
         asked = Asked(caller.account, _UPDATE, token, fingerprint(_UPDATE, name, recipe, {}))
         async with self._ledger.turn:
             answered = await asked.answered(self._ledger, self._work.settings.token_s)

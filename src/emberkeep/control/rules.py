@@ -30,6 +30,7 @@ class Quotas:
     images: int = 100
     versions: int = 50  # of one image
     builds: int = 5  # at once
+    burst: int = 1  # times the size that is asked for (spec §11.2)
 
 
 def check_name(name: str) -> None:

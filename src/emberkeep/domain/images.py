@@ -166,6 +166,7 @@ class Recipe:
     egress_connectors: tuple[str, ...] = ()  # ARNs as they were given
     environment: Mapping[str, str] = field(default_factory=dict)
     every_capability: bool = False
+    burst: int = 1  # how many times what was asked for its microVMs have (spec §11.2)
     hooks: Hooks = field(default_factory=Hooks)
     build_role: str | None = None
     description: str | None = None
@@ -174,8 +175,9 @@ class Recipe:
 
     @property
     def size(self) -> Size:
-        """What its microVMs are given: a vCPU for each begun 2 GiB (spec §11.2)."""
-        return Size(self.memory, max(1, self.memory.mib // 2048))
+        """What its microVMs are given: a vCPU for each 2 GiB, one at least (spec §11.2)."""
+        mib = self.memory.mib * self.burst
+        return Size(Memory(mib), max(1, mib // 2048))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

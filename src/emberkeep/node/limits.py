@@ -33,6 +33,7 @@ class LimitSettings:
     account_images: Count = 100
     account_builds: Count = 5  # at once
     image_versions: Count = 50
+    burst: Annotated[int, Meta(ge=1, le=4)] = 1  # times an image's size that its microVMs have
     host_microvms: Count = 500
     host_memory_mib: Count | None = None  # None: most of what the host has
     memory_overcommit: Annotated[float, Meta(ge=0.1, le=100)] = 2.0

@@ -40,6 +40,7 @@ from emberkeep.serve.confine import confined
 from emberkeep.serve.faces import Faces
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
 from emberkeep.serve.images import built_images
+from emberkeep.serve.life import lived, timed
 from emberkeep.store.database import Stores, opened
 from emberkeep.vmm.bounds import whole_disk
 from emberkeep.vmm.cells import Cells
@@ -85,6 +86,8 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
         building = await held.enter_async_context(AsyncExitStack())
         built = await building.enter_async_context(built_images(settings, node, stores))
         endpoints = await held.enter_async_context(_endpoints(settings, node))
+        ours = lived(settings, node, stores, HostClock())
+        await building.enter_async_context(timed(node, endpoints))
         sessions = Sessions(access, time.monotonic)
         api = build_app(
             node,
@@ -106,6 +109,9 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
                 settings=settings.aws,
                 images=built.control,
                 endpoints=endpoints.desk if endpoints else None,
+                life=ours.life,
+                connectors=ours.connectors,
+                throttle=ours.throttle,
             ),
             HANDLERS,
             access.gate.authenticate,

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,7 +10,6 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated
 
-from emberkeep.domain.endpoints import IdlePolicy, Ingress
 from emberkeep.domain.errors import GuestError
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.proxy import behind, guests, idle, lanes, proxy, relay
@@ -120,26 +118,8 @@ async def test_a_connection_whose_end_fails_ends_nothing_else(
     assert await works(keep, vm, client)
 
 
-async def test_a_verb_that_fails_in_a_way_nobody_knew_ends_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(idle, "_LOOK_S", 0.01)
-    tried, again = asyncio.Event(), asyncio.Event()
-
-    async def suspend(ref: str) -> MicroVM:
-        (again if tried.is_set() else tried).set()
-        raise OSError(28, f"no space left for {ref}")
-
-    async with keeping(tmp_path) as keep:
-        monkeypatch.setattr(keep.microvms, "suspend", suspend)
-        vm = keep.microvms.add(ingress=Ingress(idle=IdlePolicy(max_idle_s=3600)))
-        keep.microvms.vms[vm.id] = replace(vm, since=vm.since - 3600)
-
-        await again.wait()
-
-
 async def test_a_look_that_fails_ends_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(idle, "_LOOK_S", 0.01)
+    monkeypatch.setattr(idle, "_WRITE_S", 0.01)
     monkeypatch.setattr(proxy, "_TIDY_S", 0.01)
     async with keeping(tmp_path) as keep:
         looks = {name: asyncio.Semaphore(0) for name in ("list", "tidy")}

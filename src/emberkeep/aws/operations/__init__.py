@@ -4,9 +4,32 @@ from collections.abc import Mapping
 from typing import Final
 
 from emberkeep.aws.app import Handler
-from emberkeep.aws.operations import builds, images, managed, tags, versions
+from emberkeep.aws.operations import (
+    builds,
+    connectors,
+    images,
+    managed,
+    microvms,
+    tags,
+    tokens,
+    versions,
+)
 
 HANDLERS: Final[Mapping[str, Handler]] = {
+    "RunMicrovm": microvms.run,
+    "GetMicrovm": microvms.get,
+    "ListMicrovms": microvms.list_,
+    "SuspendMicrovm": microvms.suspend,
+    "ResumeMicrovm": microvms.resume,
+    "TerminateMicrovm": microvms.terminate,
+    "CreateMicrovmAuthToken": tokens.create,
+    "CreateMicrovmShellAuthToken": tokens.create_shell,
+    "CreateNetworkConnector": connectors.create,
+    "GetNetworkConnector": connectors.get,
+    "ListNetworkConnectors": connectors.list_,
+    "UpdateNetworkConnector": connectors.update,
+    "DeleteNetworkConnector": connectors.delete,
+    "ListNetworkConnectorVersions": connectors.versions,
     "CreateMicrovmImage": images.create,
     "UpdateMicrovmImage": images.update,
     "GetMicrovmImage": images.get,

@@ -1,0 +1,159 @@
+"""The use cases of network connectors (spec §8.3): kept and told as AWS does, and what they allow.
+
+There are no subnets here: every VPC egress connector stands for one policy that is configured.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from emberkeep.domain.connectors import Connector, ConnectorState, ConnectorVersion
+from emberkeep.domain.egress import EgressPolicy
+from emberkeep.domain.errors import Conflict, NotFound, QuotaExceeded, WrongState
+from emberkeep.domain.ports import Connectors
+
+_FORGET_S: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorSettings:
+    """Section `[connectors]`."""
+
+    vpc_egress: str = "internet"  # what a microVM with a VPC egress connector may reach
+    provision_s: Annotated[float, Meta(ge=0)] = 1.0  # PENDING, DELETING and InProgress last so long
+    most: Annotated[int, Meta(ge=1)] = 100  # of one account
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a client asks a connector to be; the configuration is as AWS has it."""
+
+    configuration: Mapping[str, Any]
+    operator_role: str | None
+    token: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A word that two requests share if they ask for the same."""
+        plain = msgspec.json.encode([self.configuration, self.operator_role], order="sorted")
+        return hashlib.sha256(plain).hexdigest()
+
+
+class ConnectorControl:
+    """The connectors of all accounts; everything returned is durable."""
+
+    def __init__(
+        self, store: Connectors, settings: ConnectorSettings, now: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._now = now
+        self._vpc = EgressPolicy.parse(settings.vpc_egress)
+
+    async def create(
+        self, account: str, name: str, wanted: Wanted, *, tags: Mapping[str, str]
+    ) -> Connector:
+        """Make one, or return the one that the same token has made."""
+        there = await self._all(account)
+        for one in there:
+            if wanted.token is not None and one.token == wanted.token:
+                if one.name == name and one.fingerprint == wanted.fingerprint:
+                    return one
+                raise Conflict("The client token was used with other parameters")
+        if any(one.name == name for one in there):
+            raise Conflict(f"Network connector already exists with name: {name}")
+        if len(there) >= self._settings.most:
+            raise QuotaExceeded(
+                f"The account has {len(there)} network connectors, which is the limit",
+                hint="delete some, or raise connectors.most",
+            )
+        now = self._now()
+        first = ConnectorVersion(
+            number=1, at=now, configuration=wanted.configuration,
+            operator_role=wanted.operator_role,
+        )  # fmt: skip
+        made = Connector(
+            id=f"nc-{uuid.uuid4()}", account=account, name=name, created_at=now, versions=(first,),
+            tags=tags, token=wanted.token, fingerprint=wanted.fingerprint,
+        )  # fmt: skip
+        await self._store.forget(now - _FORGET_S)
+        await self._store.add(made)
+        return made
+
+    async def get(self, account: str, ref: str) -> Connector:
+        """Return one by its id or name; raise `NotFound` without a text that means anything."""
+        for one in reversed(await self._store.find(account, ref)):
+            if self.state(one) is not ConnectorState.DELETED:
+                return one
+        raise NotFound(f"Network connector not found for: {ref}")
+
+    async def every(self, account: str) -> list[Connector]:
+        """Return those of an account, newest first."""
+        return (await self._all(account))[::-1]
+
+    async def update(self, account: str, ref: str, wanted: Wanted) -> Connector:
+        """Give one a new version; those that run keep what they have."""
+        one = await self.get(account, ref)
+        if self.state(one) is not ConnectorState.ACTIVE or self.updating(one):
+            raise WrongState(f"Network connector {one.name} is not ready to be updated")
+        configuration = _merged(one.newest.configuration, wanted.configuration)
+        role = wanted.operator_role or one.newest.operator_role
+        if configuration == one.newest.configuration and role == one.newest.operator_role:
+            return one
+        changed = one.changed(configuration, role, at=self._now())
+        await self._store.save(changed)
+        return changed
+
+    async def delete(self, account: str, ref: str) -> Connector:
+        """Let one go."""
+        one = await self.get(account, ref)
+        if self.state(one) is ConnectorState.DELETING:
+            return one
+        if self.state(one) is not ConnectorState.ACTIVE:
+            raise WrongState(f"Network connector {one.name} is {self.state(one)}")
+        gone = one.deleted(at=self._now())
+        await self._store.save(gone)
+        return gone
+
+    async def tag(self, account: str, ref: str, tags: Mapping[str, str]) -> None:
+        """Put tags to those that are there."""
+        one = await self.get(account, ref)
+        await self._store.save(one.tagged({**one.tags, **tags}))
+
+    async def untag(self, account: str, ref: str, keys: list[str]) -> None:
+        """Take tags away."""
+        one = await self.get(account, ref)
+        left = {key: value for key, value in one.tags.items() if key not in keys}
+        await self._store.save(one.tagged(left))
+
+    async def egress(self, account: str, identifier: str) -> EgressPolicy:
+        """Return what one allows; raise `Conflict` for one that is not ACTIVE."""
+        one = await self.get(account, identifier)
+        if self.state(one) is not ConnectorState.ACTIVE:
+            raise Conflict(f"Network connector {one.name} is {self.state(one)}, not ACTIVE")
+        return self._vpc
+
+    def state(self, one: Connector) -> ConnectorState:
+        """Return what state one is in now."""
+        return one.state(self._now(), takes_s=self._settings.provision_s)
+
+    def updating(self, one: Connector) -> bool:
+        """Whether the last change of one is under way."""
+        return one.updating(self._now(), takes_s=self._settings.provision_s)
+
+    async def _all(self, account: str) -> list[Connector]:
+        found = await self._store.of(account)
+        return [one for one in found if self.state(one) is not ConnectorState.DELETED]
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration in which what `new` says of each kind stands for what `old` said."""
+    merged = dict(old)
+    for kind, members in new.items():
+        merged[kind] = {**old.get(kind, {}), **members}
+    return merged

@@ -1,0 +1,53 @@
+"""The life of microVMs as the AWS face has it: verbs, lists, connectors, rates, and the timers."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from emberkeep.aws.call import Life
+from emberkeep.aws.throttle import Throttle
+from emberkeep.base import aio
+from emberkeep.base.clock import Clock
+from emberkeep.control.connectors import ConnectorControl
+from emberkeep.domain.quotas import allowed
+from emberkeep.node.node import Node
+from emberkeep.proxy.proxy import Proxy
+from emberkeep.serve.config import Settings
+from emberkeep.store.database import Stores
+
+_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lived:
+    """What the AWS face is given."""
+
+    life: Life
+    connectors: ConnectorControl
+    throttle: Throttle
+
+
+def lived(settings: Settings, node: Node, stores: Stores, clock: Clock) -> Lived:
+    """Return what the AWS face needs of microVMs."""
+    return Lived(
+        life=Life(
+            lives=node.lives,
+            listing=stores.listing,
+            sources=node.ground.sources,
+            maximum_s=settings.quotas.maximum_duration_s or None,
+        ),
+        connectors=ConnectorControl(
+            stores.connectors, settings.connectors, lambda: clock.wall_ns() / _NS
+        ),
+        throttle=Throttle(allowed(settings.quotas), lambda: clock.monotonic_ns() / _NS),
+    )
+
+
+@asynccontextmanager
+async def timed(node: Node, endpoints: Proxy | None) -> AsyncGenerator[None]:
+    """Do what becomes due for the length of the block; endpoints say who is idle."""
+    if endpoints is not None:
+        node.timers.active_at = endpoints.active_at
+    async with aio.beside(node.timers.keep(node.ground.registry.all())):
+        yield
