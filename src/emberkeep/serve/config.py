@@ -23,6 +23,7 @@ from emberkeep.blobs.logs import LogSettings
 from emberkeep.blobs.settings import UploadSettings
 from emberkeep.builder.settings import BuilderSettings
 from emberkeep.control.connectors import ConnectorSettings
+from emberkeep.control.settings import QueueSettings
 from emberkeep.domain.errors import Invalid
 from emberkeep.domain.quotas import QuotaSettings
 from emberkeep.domain.roles import Role
@@ -76,6 +77,7 @@ class Settings:
     vmm: VmmSettings = field(default_factory=VmmSettings)
     images: ArtifactSettings = field(default_factory=ArtifactSettings)
     builder: BuilderSettings = field(default_factory=BuilderSettings)
+    builds: QueueSettings = field(default_factory=QueueSettings)
     node: NodeSettings = field(default_factory=NodeSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)

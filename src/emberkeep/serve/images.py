@@ -16,7 +16,6 @@ from emberkeep.control.images import ImageControl
 from emberkeep.control.leftovers import Leftovers, Places
 from emberkeep.control.rules import Quotas
 from emberkeep.control.service import ControlParts, managed
-from emberkeep.control.settings import QueueSettings
 from emberkeep.domain.images import BuildFailed, FailureCode
 from emberkeep.node.node import Node
 from emberkeep.serve.config import Settings
@@ -71,7 +70,7 @@ async def built_images(
             builds=settings.limits.account_builds,
             burst=settings.limits.burst,
         ),
-        settings=QueueSettings(),
+        settings=settings.builds,
         announce=node.announce,
     )
     async with managed(made_of) as control:
