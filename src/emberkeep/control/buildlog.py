@@ -108,7 +108,7 @@ class BuildLog:
         return self._folder / f"{number:06}"
 
     def _kept(self) -> list[int]:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             names = [path.name for path in self._folder.iterdir()]
             return sorted(int(name) for name in names if name.isdecimal())
         return []

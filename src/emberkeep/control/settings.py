@@ -2,17 +2,22 @@
 
 import os
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+Seconds = Annotated[float, Meta(gt=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSettings:
-    """How builds are carried out, and how long what belongs to them is kept."""
+    """Section `[builds]`."""
 
-    workers: int | None = None  # builds at once; None: one for every two CPUs
-    attempts: int = 3  # a build that was broken off by the end of the server is begun so often
-    step_s: float = 900.0  # taking and validating, each, beyond the timeout of its hook
-    patience_s: float = 1800.0  # waiting for room on this host
-    token_s: float = 86_400.0  # a client's token is known for so long
+    workers: Annotated[int, Meta(ge=1)] | None = None  # at once; None: one for every two CPUs
+    attempts: Annotated[int, Meta(ge=1)] = 3  # one that the server's end broke off begins again
+    step_s: Seconds = 900.0  # taking and validating, each, beyond the timeout of its hook
+    patience_s: Annotated[float, Meta(ge=0)] = 1800.0  # waiting for room on this host
+    token_s: Seconds = 86_400.0  # a client's token is known for so long
 
     @property
     def at_once(self) -> int:
