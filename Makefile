@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+# what guests must be told of this host: its authorities, its mirrors
+AROUND := eval "$$($(BIN)/python scripts/surroundings.py)";
 
 .PHONY: help setup run test check unit vm bars bench bench-compare fmt clean
 
@@ -30,10 +32,10 @@ unit: ## Fast tests, no VM
 	$(BIN)/pytest
 
 vm: ## Tests on real microVMs; KVM, or TCG and patience
-	$(BIN)/pytest -m 'vm and not bars' tests/vm tests/hostile
+	$(AROUND) $(BIN)/pytest -m 'vm and not bars' tests/vm tests/hostile
 
 bars: setup ## The long checks: cycles, crash loops, fuzzing, what CI has no time for
-	$(BIN)/pytest -m bars tests
+	$(AROUND) $(BIN)/pytest -m bars tests
 
 bench: setup ## Measure, beside a bare script; BENCH="-n 50 --full" for more (docs/performance.md)
 	$(BIN)/emberkeep setup

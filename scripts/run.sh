@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 
 emberkeep=.venv/bin/emberkeep
 began=$SECONDS
+eval "$(.venv/bin/python scripts/surroundings.py)"
 
 "$emberkeep" setup
 ours=no

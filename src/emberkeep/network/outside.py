@@ -112,4 +112,5 @@ def _bounds(settings: NetworkSettings, links: Links | None = None) -> Bounds:
         connections=settings.connections,
         new_connections_per_s=settings.new_connections_per_s,
         links=links.networks if links else (),
+        internet_also=settings.internet_also.allowed,
     )

@@ -40,6 +40,7 @@ class Bounds:
     new_connections_per_s: int
     links: tuple[Network, ...] = ()  # the addresses between slots and host: never reachable
     own: tuple[Network, ...] = ()  # the host's other addresses, as far as they are known
+    internet_also: tuple[Allowed, ...] = ()  # private destinations that "internet" includes
 
 
 def slot_rules(policy: EgressPolicy, bounds: Bounds) -> str:
@@ -144,7 +145,8 @@ def egress(policy: EgressPolicy, bounds: Bounds, *, refuse: str, accept: str) ->
         return [*rules, refuse]
     if not bounds.udp:
         rules.append(f"meta l4proto udp {refuse}")
-    rules += [f"{_match(one)} {accept}" for one in policy.allowed if one.private]
+    opened = bounds.internet_also if policy.kind == "internet" else policy.allowed
+    rules += [f"{_match(one)} {accept}" for one in opened if one.private]
     rules += [f"ip daddr @private4 {refuse}", f"ip6 daddr @private6 {refuse}"]
     if policy.kind == "internet":
         return [*rules, accept]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from emberkeep.domain.egress import INTERNET, EgressPolicy
+from emberkeep.domain.egress import INTERNET, NONE, EgressPolicy
 from emberkeep.network.resolvers import THE_HOSTS, Configured
 
 
@@ -14,6 +14,7 @@ class NetworkSettings:
     """Section `[network]`."""
 
     egress: EgressPolicy = INTERNET  # of a launch that does not say
+    internet_also: EgressPolicy = NONE  # private destinations that "internet" includes
     uplink: Literal["auto", "veth", "pasta", "none"] = "auto"  # auto: the first that works here
     slots: Annotated[int, Meta(ge=0, le=256)] = 8  # made ahead of time
     links: str = "100.64.0.0/10"  # where addresses between slots and host are taken from

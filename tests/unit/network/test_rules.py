@@ -105,3 +105,20 @@ def test_links_stay_where_earlier_ones_are():
 def test_a_range_must_be_one(wrong: str):
     with pytest.raises(Invalid):
         plan("instance", wrong, used=[])
+
+
+def test_internet_may_include_private_destinations():
+    also = EgressPolicy.parse("10.1.2.3:443/tcp 198.51.100.7").allowed
+    bounds = Bounds(udp=True, connections=7, new_connections_per_s=3, internet_also=also)
+
+    def rules(policy):
+        return egress(policy, bounds, refuse="refuse", accept="accept")
+
+    opened = "ip daddr 10.1.2.3 meta l4proto tcp th dport 443-443 accept"
+    for line in (opened, "ip daddr 198.51.100.7 accept"):
+        found = [one.replace("/32", "") for one in rules(INTERNET)]
+        assert found.index(line) < found.index("ip daddr @private4 refuse")
+        assert found.index(line) > found.index("ip daddr @never4 refuse")
+    listed = EgressPolicy.parse("192.0.2.1")
+    for policy in (NONE, listed):
+        assert "10.1.2.3" not in " ".join(rules(policy))
