@@ -9,6 +9,7 @@ from emberkeep_sdk._async.client import AsyncEmberkeep
 from emberkeep_sdk._async.execs import AsyncExec
 from emberkeep_sdk._async.files import AsyncFiles
 from emberkeep_sdk._async.images import AsyncImages
+from emberkeep_sdk._async.keys import AsyncKeys
 from emberkeep_sdk._async.microvm import AsyncMicroVM
 from emberkeep_sdk._async.ports import AsyncStream
 from emberkeep_sdk._errors import (
@@ -36,6 +37,7 @@ from emberkeep_sdk._sync.client import Emberkeep
 from emberkeep_sdk._sync.execs import Exec
 from emberkeep_sdk._sync.files import Files
 from emberkeep_sdk._sync.images import Images
+from emberkeep_sdk._sync.keys import Keys
 from emberkeep_sdk._sync.microvm import MicroVM
 from emberkeep_sdk._sync.ports import Stream
 from emberkeep_sdk._values import (
@@ -44,6 +46,7 @@ from emberkeep_sdk._values import (
     Exit,
     Happening,
     Ingress,
+    Key,
     LogLine,
     MicroVMFacts,
     Process,
@@ -59,6 +62,7 @@ __all__ = [
     "AsyncExec",
     "AsyncFiles",
     "AsyncImages",
+    "AsyncKeys",
     "AsyncMicroVM",
     "AsyncStream",
     "Build",
@@ -83,6 +87,8 @@ __all__ = [
     "Images",
     "Ingress",
     "Invalid",
+    "Key",
+    "Keys",
     "LogLine",
     "MicroVM",
     "MicroVMFacts",

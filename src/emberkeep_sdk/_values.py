@@ -187,6 +187,23 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """An access key; `secret` is told to whoever makes it, and to nobody afterwards."""
+
+    id: str
+    account: str
+    admin: bool
+    enabled: bool
+    note: str
+    created_at: float
+    used_at: float | None = None
+    secret: str | None = None
+
+    def __repr__(self) -> str:
+        """Return it without the secret."""
+        return f"Key(id={self.id!r}, account={self.account!r}, enabled={self.enabled!r})"
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What was used of an image on one day (UTC); a GB is 2^30 bytes."""
 

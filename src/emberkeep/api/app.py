@@ -168,6 +168,7 @@ def build_app(  # noqa: PLR0913  what it is wired with
     images: Images | None = None,
     uploads: Uploads | None = None,
     keyring: Keyring | None = None,
+    services: tuple[str, ...] = (),
     shutdown: Shutdown | None = None,
 ) -> Starlette:
     """Return the application that serves `node` to whoever has the key.
@@ -197,6 +198,8 @@ def build_app(  # noqa: PLR0913  what it is wired with
         images=images,
         uploads=uploads,
         keys=keyring,
+        open=credentials.anybody() is not None,
+        services=services,
         shutdown=shutdown,
     )
     return app

@@ -284,12 +284,17 @@ class EventsBody(Struct, frozen=True, kw_only=True):
 
 
 class StatusBody(Struct, frozen=True, kw_only=True):
-    """The server; `microvms` counts the live ones by state, `ready` what is made ahead of time."""
+    """The server; `microvms` counts the live ones by state, `ready` what is made ahead of time.
+
+    `open` is whether it asks for no key; `services` what else of AWS's is at the same address.
+    """
 
     version: str
     pid: int
     microvms: dict[State, int]
     ready: list[PoolFacts]
+    open: bool = False
+    services: tuple[str, ...] = ()
 
 
 class WrittenBody(Struct, frozen=True, kw_only=True):

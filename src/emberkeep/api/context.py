@@ -91,6 +91,8 @@ class Context:
     images: Images | None = None  # None: nothing is built here
     uploads: Uploads | None = None
     keys: Keyring | None = None  # None: they cannot be managed
+    open: bool = False  # whether no key is asked for
+    services: tuple[str, ...] = ()  # of AWS, beside ours
     shutdown: Shutdown | None  # begins the server's end, and returns before it
 
 

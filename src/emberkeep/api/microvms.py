@@ -44,6 +44,8 @@ async def status(call: Call[None, None]) -> StatusBody:
         pid=os.getpid(),
         microvms=dict(Counter(vm.state for vm in live)),
         ready=list(call.node.ready()),
+        open=call.context.open,
+        services=call.context.services,
     )
 
 

@@ -1,7 +1,6 @@
-"""up, down, status, env: the server as a whole."""
+"""up, down, status: the server as a whole."""
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +12,14 @@ from emberkeep.cli.shell import client, common, debuggable, note, print_facts, p
 if TYPE_CHECKING:
     from emberkeep.serve.config import Settings
 
-_REGION: Final = "us-east-1"
+_FLAGS: Final = {
+    "vmm.require_confinement": "--require-confinement",
+    "aws.moto": "--with-aws",
+    "auth.open": "--open",
+}
+_OPEN: Final = (
+    "WARNING: this server is open: everybody on this machine may do everything, without a key"
+)
 _ENDS_WITHIN_S: Final = 300.0  # microVMs are suspended first
 
 
@@ -23,30 +29,48 @@ _ENDS_WITHIN_S: Final = 300.0  # microVMs are suspended first
 @click.option("--data", type=click.Path(file_okay=False), help="The folder of all state.")
 @click.option("--require-confinement", is_flag=True,
               help="Run no VMM that lacks one of the defences of docs/confinement.md.")  # fmt: skip
+@click.option(
+    "--with-aws",
+    "aws",
+    is_flag=True,
+    help="Serve S3, STS, IAM and CloudWatch Logs, too (needs emberkeep[aws]).",
+)
+@click.option(
+    "--open",
+    "is_open",
+    is_flag=True,
+    help="Ask for no key. For development: everybody on this machine is let in.",
+)
 @click.option("--ready-fd", type=int, hidden=True, help="Written to once it is ready.")
 @debuggable
-def up(
+def up(  # noqa: PLR0913  its options
     *,
     detach: bool,
     listen: str | None,
     data: str | None,
     require_confinement: bool,
+    aws: bool,
+    is_open: bool,
     ready_fd: int | None,
 ) -> None:
     """Start the server; it adopts the microVMs that run since an earlier one."""
     from emberkeep.serve.config import load  # noqa: PLC0415  start-up time
 
-    strict = "true" if require_confinement else None
-    settings = load({"listen": listen, "data": data, "vmm.require_confinement": strict})
+    flags = {
+        "vmm.require_confinement": require_confinement, "aws.moto": aws, "auth.open": is_open,
+    }  # fmt: skip
+    said = {key: "true" for key, given in flags.items() if given}
+    settings = load({"listen": listen, "data": data, **said})
     if not detach:
         _serve(settings, ready_fd)
         return
     from emberkeep.cli.detach import start  # noqa: PLC0415  start-up time
 
-    pid = start(
-        _given(listen, data, strict=require_confinement), log=settings.data / "emberkeep.log"
-    )
+    words = [*_given(listen, data), *(_FLAGS[key] for key in said)]
+    pid = start(words, log=settings.data / "emberkeep.log")
     click.echo(f"emberkeep is ready at {settings.url} (pid {pid})")
+    if settings.auth.open:
+        note(_OPEN)
 
 
 @click.command(short_help="End the server; microVMs are suspended or terminated.")
@@ -79,6 +103,8 @@ def status(*, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
+        if facts.get("open"):
+            note(_OPEN)
         told = {"ready": _ready(facts.get("ready", [])), "limits": _gauges(facts["limits"])}
         print_facts({**facts, **told})
 
@@ -106,24 +132,14 @@ def _gauge(one: Mapping[str, Any]) -> str:
     return f"{one.get('used')} of {'any number' if most is None else most}"
 
 
-@click.command(short_help='Print variables for clients: eval "$(emberkeep env)"')
-@common
-def env(*, as_json: bool) -> None:
-    """Print variables for this client and for AWS's, to be used as eval "$(emberkeep env)"."""
-    variables = _variables()
-    if as_json:
-        print_json(variables)
-        return
-    for name, value in variables.items():
-        click.echo(f"export {name}={shlex.quote(value)}")
-
-
 def _serve(settings: "Settings", ready_fd: int | None) -> None:
     from emberkeep.serve.app import serve  # noqa: PLC0415  start-up time
 
     def ready() -> None:
         if ready_fd is None:
             note(f"emberkeep is ready at {settings.url}; Ctrl-C ends it")
+            if settings.auth.open:
+                note(_OPEN)
             return
         with os.fdopen(ready_fd, "w") as file:
             file.write("ready")
@@ -131,10 +147,9 @@ def _serve(settings: "Settings", ready_fd: int | None) -> None:
     serve(settings, ready=ready)
 
 
-def _given(listen: str | None, data: str | None, *, strict: bool) -> list[str]:
+def _given(listen: str | None, data: str | None) -> list[str]:
     """Return the options that were given, with paths that mean the same from anywhere."""
     words = ["--listen", listen] if listen else []
-    words += ["--require-confinement"] if strict else []
     return [*words, "--data", str(Path(data).absolute())] if data else words
 
 
@@ -173,39 +188,3 @@ def _told(*, as_json: bool, running: bool, text: str) -> None:
         print_json({"was_running": running})
     else:
         note(text)
-
-
-def _trusted() -> dict[str, str]:
-    """Return what makes clients trust the endpoints; nothing if the server cannot be asked."""
-    from emberkeep.cli.trust import variables  # noqa: PLC0415  start-up time
-    from emberkeep_sdk import EmberkeepError  # noqa: PLC0415  start-up time
-
-    try:
-        with client() as ek:
-            return variables(ek.authority())
-    except EmberkeepError as failed:
-        note(f"note: no certificates for endpoints: {failed}")
-        return {}
-
-
-def _variables() -> dict[str, str]:
-    from emberkeep_sdk import Denied, find_access  # noqa: PLC0415  start-up time
-
-    access = find_access()
-    if access.api_key is None:
-        raise Denied(
-            f"there are no credentials for {access.endpoint}",
-            hint="start a server, which makes some: emberkeep up --detach",
-        )
-    key_id, _, secret = access.api_key.partition(".")
-    trusted = _trusted()
-    return {
-        **trusted,
-        "EMBERKEEP_ENDPOINT": access.endpoint,
-        "EMBERKEEP_API_KEY": access.api_key,
-        "AWS_ACCESS_KEY_ID": key_id,
-        "AWS_SECRET_ACCESS_KEY": secret,
-        "AWS_DEFAULT_REGION": _REGION,
-        "AWS_ENDPOINT_URL_LAMBDA_MICROVMS": access.endpoint,
-        "AWS_ENDPOINT_URL_LAMBDA_CORE": access.endpoint,
-    }

@@ -9,6 +9,7 @@ import msgspec
 from emberkeep_sdk._access import find_access
 from emberkeep_sdk._async.http import AsyncHttp, as_type, path_of
 from emberkeep_sdk._async.images import AsyncImages
+from emberkeep_sdk._async.keys import AsyncKeys
 from emberkeep_sdk._async.microvm import AsyncMicroVM
 from emberkeep_sdk._sse import Messages
 from emberkeep_sdk._values import (
@@ -31,6 +32,7 @@ class AsyncEmberkeep:
     def __init__(self, endpoint: str | None = None, *, api_key: str | None = None) -> None:
         self._http = AsyncHttp(find_access(endpoint, api_key))
         self.images = AsyncImages(self._http)
+        self.keys = AsyncKeys(self._http)
 
     @property
     def endpoint(self) -> str:

@@ -10,6 +10,7 @@ from emberkeep_sdk._access import find_access
 from emberkeep_sdk._sse import Messages
 from emberkeep_sdk._sync.http import Http, as_type, path_of
 from emberkeep_sdk._sync.images import Images
+from emberkeep_sdk._sync.keys import Keys
 from emberkeep_sdk._sync.microvm import MicroVM
 from emberkeep_sdk._values import (
     Happening,
@@ -31,6 +32,7 @@ class Emberkeep:
     def __init__(self, endpoint: str | None = None, *, api_key: str | None = None) -> None:
         self._http = Http(find_access(endpoint, api_key))
         self.images = Images(self._http)
+        self.keys = Keys(self._http)
 
     @property
     def endpoint(self) -> str:

@@ -239,6 +239,8 @@ async def test_status_counts_by_state_and_says_what_is_ready(api: Api):
         "pid": os.getpid(),
         "microvms": {"RUNNING": 2, "SUSPENDED": 1},
         "ready": [{"image": "debian-12", "size": "512m-1c", "waiting": 1, "warmed": 0}],
+        "open": False,
+        "services": [],
     }
 
 

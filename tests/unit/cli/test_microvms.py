@@ -133,7 +133,13 @@ def test_env_prints_what_clients_need(cli: Cli, server: Serving):
     assert variables["AWS_ACCESS_KEY_ID"] == key_id
     assert variables["AWS_SECRET_ACCESS_KEY"] == secret
     assert variables["AWS_ENDPOINT_URL_LAMBDA_MICROVMS"] == server.endpoint
+    assert variables["AWS_ENDPOINT_URL"] == server.endpoint  # it has more of AWS's services
+    assert variables["AWS_REGION"] == variables["AWS_DEFAULT_REGION"] == "us-east-1"
     assert f"export AWS_ACCESS_KEY_ID={key_id}" in cli("env").stdout.decode().splitlines()
+    dotenv = cli("env", "-f", "dotenv", "--region", "eu-north-1").stdout.decode().splitlines()
+    assert "AWS_REGION=eu-north-1" in dotenv
+    fish = cli("env", "--format", "fish").stdout.decode().splitlines()
+    assert f"set -gx AWS_SECRET_ACCESS_KEY '{secret}'" in fish
 
 
 def test_status_tells_of_the_server(cli: Cli, server: Serving):

@@ -5,15 +5,17 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
 
 from emberkeep.api import SERVER_OPTIONS, build_app
 from emberkeep.blobs.uploads import Uploads
+from emberkeep.control.keyring import Keyring, new
+from emberkeep.domain.limits import ACCOUNT
 from tests.fakes.catalogue import FakeImages
-from tests.fakes.keys import Keys
+from tests.fakes.keys import FakeAccessKeys, Keys
 from tests.unit.sdk.machines import LocalNode
 
 KEY = "AKIATESTTESTTEST.secretsecretsecret"
@@ -37,8 +39,16 @@ def serving(root: Path) -> Iterator[Serving]:
     images, uploads = FakeImages(), Uploads(root / "uploads")
     uploads.prepare()
 
+    keyring = Keyring(FakeAccessKeys(), lambda: 1_800_000_000.0)
     app = build_app(
-        node, Keys.one(KEY), "0.1.0", images=images, uploads=uploads, shutdown=ended.append
+        node,
+        Keys.one(KEY),
+        "0.1.0",
+        images=images,
+        uploads=uploads,
+        keyring=keyring,
+        services=("s3",),
+        shutdown=ended.append,
     )
     options = {**SERVER_OPTIONS, "log_level": "warning", "lifespan": "off"}
     server = uvicorn.Server(uvicorn.Config(app, **options))
@@ -46,6 +56,8 @@ def serving(root: Path) -> Iterator[Serving]:
     ready = threading.Event()
 
     async def run() -> None:
+        own = new(ACCOUNT, 1_700_000_000.0)
+        await keyring.load(replace(own, admin=True))
         asyncio.get_running_loop().call_later(0.01, ready.set)
         await server._serve([listener])
 
