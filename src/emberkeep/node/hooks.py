@@ -154,11 +154,11 @@ async def asked(agent: AgentPort, port: int, hook: Hook, *, body: bytes = b"") -
 
 def _request(connection: h11.Connection, port: int, hook: Hook, body: bytes) -> bytes:
     headers: Mapping[str, str] = {
-        "host": f"localhost:{port}",
+        "Host": f"localhost:{port}",
         **({"content-type": "application/json"} if body else {}),
         **({"x-amzn-requestid": str(uuid.uuid4())} if hook in {Hook.READY, Hook.VALIDATE} else {}),
-        "content-length": str(len(body)),
-        "connection": "close",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
     }
     events = [
         h11.Request(method="POST", target=_PATH + hook, headers=list(headers.items())),

@@ -105,7 +105,7 @@ class Maker:
 
 async def _died(machine: Machine) -> None:
     await proc.ended(machine.pidfd)
-    raise GuestError("its VMM ended")
+    raise GuestError(machine.last_words() or "its VMM ended")
 
 
 def _files(shape: Shape, run: Path) -> tuple[Path, dict[str, Path]]:
