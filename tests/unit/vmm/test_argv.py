@@ -57,3 +57,14 @@ def test_the_overlay_lies_on_the_read_only_base():
 
     assert "backing=base" in overlay
     assert "read-only=on" in base
+
+
+def test_an_extra_disk_is_handed_over_open_behind_all_others():
+    fds = replace(FDS, extra={"out": 11})
+    shape = replace(SHAPE, extra=(("out", 1 << 30),))
+    text = " ".join(qemu_argv(shape, "/usr/bin/qemu", "emberkeep:x:y", fds))
+    slot = 4 + len(SHAPE.disks)
+
+    assert f"-add-fd fd=11,set={slot} " in text
+    assert f"filename=/dev/fdset/{slot},node-name=out" in text
+    assert f"virtio-blk-pci,addr={slot:#x},disable-legacy=on,drive=out,serial=out" in text
