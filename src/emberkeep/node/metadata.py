@@ -4,6 +4,7 @@ It is made here and served in the guest (`emberkeep_guest.imds`); nothing else o
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Final
@@ -41,12 +42,15 @@ class Metadata:
         self._settings = settings
         self._running = running
         self._registry = registry
+        self._lent: dict[str, Credentials] = {}
+        self.lend: Callable[[MicroVM], Credentials] | None = None  # None: there are none
         self._told: dict[str, bytes] = {}  # by microVM: a digest, the text holds secrets
 
     async def check(self, role: str | None) -> None:
         """Raise `NotFound` or `Unavailable` unless the credentials of `role` can be had."""
-        if role is not None:
-            await self._roles.credentials(role)
+        name = None if role is None else self._roles.configured(role)
+        if name is not None:
+            await self._roles.credentials(name)
 
     async def of(self, vm: MicroVM) -> str:
         """Return the document of `vm`, which is about to be told it.
@@ -67,9 +71,11 @@ class Metadata:
         """Tell those that have not been told the newest."""
         up = {vm.id: vm for vm in self._registry.all() if vm.state is State.RUNNING}
         self._told = {one: digest for one, digest in self._told.items() if one in up}
+        live = {vm.id for vm in self._registry.all()}
+        self._lent = {one: held for one, held in self._lent.items() if one in live}
         for vm in up.values():
-            live = self._running.get(vm.id)
-            agent = live.link.agent if live is not None else None
+            running = self._running.get(vm.id)
+            agent = running.link.agent if running is not None else None
             if vm.execution_role is None or agent is None:
                 continue
             text = await self._document(vm)
@@ -92,11 +98,22 @@ class Metadata:
     async def _credentials(self, vm: MicroVM) -> Credentials | None:
         if vm.execution_role is None:
             return None
+        name = self._roles.configured(vm.execution_role)
+        if name is None:
+            return self._lent_to(vm)
         try:
-            return await self._roles.credentials(vm.execution_role)
+            return await self._roles.credentials(name)
         except EmberkeepError as error:
             _log.warning("metadata.no_credentials", microvm=vm.id, why=error.message)
             return None
+
+    def _lent_to(self, vm: MicroVM) -> Credentials | None:
+        """Return credentials for our own API: of a role that only AWS's IAM would know."""
+        held = self._lent.get(vm.id)
+        if self.lend is None or (held is not None and not held.due(self._roles.now())):
+            return held
+        self._lent[vm.id] = held = self.lend(vm)
+        return held
 
 
 def _digest(text: str) -> bytes:

@@ -24,6 +24,18 @@ class Roles:
         self._failed: dict[str, tuple[float, EmberkeepError]] = {}  # until when, why
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    def now(self) -> float:
+        """Return the time in seconds since the epoch."""
+        return self._clock.wall_ns() / 1e9
+
+    def configured(self, role: str) -> str | None:
+        """Return under which name `role`, a name or an ARN, is configured; None: it is not.
+
+        A name is always looked for: whoever writes one means what is configured.
+        """
+        name = role.rpartition("/")[2]
+        return name if name in self._roles or not role.startswith("arn:") else None
+
     async def credentials(self, name: str) -> Credentials:
         """Return valid credentials of a role.
 
@@ -37,7 +49,7 @@ class Roles:
                 f"there is no role {name[:80]!r}", hint=f"configured under [roles]: {known}"
             )
         async with self._turns[name]:
-            now = self._clock.wall_ns() / 1e9
+            now = self.now()
             held = self._obtained.get(name)
             if held is None or held.due(now):
                 try:

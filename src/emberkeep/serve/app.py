@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Final, Literal
 
 import structlog
@@ -40,7 +41,7 @@ from emberkeep.serve.confine import confined
 from emberkeep.serve.faces import Faces
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
 from emberkeep.serve.images import built_images
-from emberkeep.serve.life import lived, timed
+from emberkeep.serve.life import lend, lived, timed
 from emberkeep.store.database import Stores, opened
 from emberkeep.vmm.bounds import whole_disk
 from emberkeep.vmm.cells import Cells
@@ -87,6 +88,7 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
         built = await building.enter_async_context(built_images(settings, node, stores))
         endpoints = await held.enter_async_context(_endpoints(settings, node))
         ours = lived(settings, node, stores, HostClock())
+        node.ground.metadata.lend = partial(lend, access.keyring)
         await building.enter_async_context(timed(node, endpoints))
         sessions = Sessions(access, time.monotonic)
         api = build_app(

@@ -1,5 +1,6 @@
 """The life of microVMs as the AWS face has it: verbs, lists, connectors, rates, and the timers."""
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ from emberkeep.aws.throttle import Throttle
 from emberkeep.base import aio
 from emberkeep.base.clock import Clock
 from emberkeep.control.connectors import ConnectorControl
+from emberkeep.control.keyring import Keyring, new
+from emberkeep.domain.microvms import MicroVM
 from emberkeep.domain.quotas import allowed
+from emberkeep.domain.roles import LIFETIME_S, Credentials
 from emberkeep.node.node import Node
 from emberkeep.proxy.proxy import Proxy
 from emberkeep.serve.config import Settings
@@ -41,6 +45,20 @@ def lived(settings: Settings, node: Node, stores: Stores, clock: Clock) -> Lived
             stores.connectors, settings.connectors, lambda: clock.wall_ns() / _NS
         ),
         throttle=Throttle(allowed(settings.quotas), lambda: clock.monotonic_ns() / _NS),
+    )
+
+
+def lend(keyring: Keyring, vm: MicroVM) -> Credentials:
+    """Make credentials for a microVM with which it may ask our own API, as its account (§6.3)."""
+    now = time.time()
+    key = new(vm.account, now, expires_at=now + LIFETIME_S)
+    keyring.lend(key)
+    return Credentials(
+        access_key_id=key.id,
+        secret_access_key=key.secret,
+        session_token=key.token or "",
+        obtained_at=now,
+        expires_at=now + LIFETIME_S,
     )
 
 
