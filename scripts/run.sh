@@ -21,4 +21,5 @@ trap stop EXIT
 .venv/bin/python examples/tour.py
 printf '\nAll of it took %d s. To go on:\n' "$((SECONDS - began))"
 if [ "$ours" = yes ]; then printf '  %s up --detach\n' "$emberkeep"; fi
+printf '  %s launch flask --name web && %s token web --curl\n' "$emberkeep" "$emberkeep"
 printf "  %s run debian-12 -- python3 -c 'print(2**100)'\n" "$emberkeep"
