@@ -1,21 +1,26 @@
 """A tour of Emberkeep, step by step, with the time each takes.
 
-Needs a server (emberkeep up --detach). `make run` ends with it.
+Needs a server (emberkeep up --detach), and PyPI for the Flask example. `make run` ends with it.
 """
 
+import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+import rich.markup
 from rich.console import Console
 from rich.table import Table
 
-from emberkeep_sdk import Emberkeep, EmberkeepError, MicroVM
+from emberkeep_sdk import BuildFailed, Emberkeep, EmberkeepError, Hooks, MicroVM
 
 IMAGE = "debian-12"
+FLASK = Path(__file__).with_name("flask")
+HOOKS = Hooks(port=8080, ready=120, validate=60, run=20, resume=20, suspend=20, terminate=20)
 
 
 class Tour:
@@ -27,12 +32,18 @@ class Tour:
         self.table.columns[0].no_wrap = True
         self.table.columns[2].justify = "right"
 
+    def tell(self, text: str) -> None:
+        """Show the last line of `text` beside what is under way."""
+        lines = [line for line in text.replace("\r", "\n").split("\n") if line.strip()]
+        if lines:
+            self.status.update(rich.markup.escape(lines[-1][: self.console.width - 4]))
+
     @contextmanager
     def step(self, name: str) -> Iterator[list[str]]:
         """Time the block; what it appends is what happened."""
         happened: list[str] = []
         start = time.perf_counter()
-        with self.console.status(name):
+        with self.console.status(name) as self.status:
             yield happened
         elapsed_ms = (time.perf_counter() - start) * 1000
         self.table.add_row(f"[bold]{name}", " ".join(happened), f"{elapsed_ms:,.0f} ms")
@@ -44,7 +55,10 @@ def main() -> int:
     try:
         with Emberkeep() as ek:
             _see(tour, ek)
+            _build(tour, ek)
     except EmberkeepError as error:
+        if isinstance(error, BuildFailed):
+            tour.console.print(error.log, markup=False)
         tour.console.print(f"[red]error:[/] {error.message}")
         if error.hint:
             tour.console.print(f"[cyan]hint:[/] {error.hint}")
@@ -53,9 +67,7 @@ def main() -> int:
         if tour.table.rows:
             tour.console.print()
             tour.console.print(tour.table)
-    tour.console.print(
-        "\nNow your turn:  [bold]emberkeep run debian-12 -- python3 -c 'print(2**100)'"
-    )
+    tour.console.print("\nNow your turn:  [bold]emberkeep images build examples/repl --name repl")
     return 0
 
 
@@ -81,6 +93,46 @@ def _see(tour: Tour, ek: Emberkeep) -> None:
         with tour.step("terminate") as happened:
             vm.terminate()
             happened.append("nothing of it is left")
+
+
+def _build(tour: Tour, ek: Emberkeep) -> None:
+    with tour.step("build an image") as happened:
+        build = ek.images.build(FLASK, name="flask", memory=1024, hooks=HOOKS, tell=tour.tell)
+        happened.append(f"{build.ref}, from examples/flask and its Dockerfile")
+    with tour.step("launch it") as happened:
+        vm = ek.launch(build.ref)
+        happened.append(f"{vm.name}, warmed up, told its id by the run hook")
+    try:
+        _endpoint(tour, ek, vm)
+    finally:
+        with tour.step("terminate") as happened:
+            vm.terminate()
+            happened.append("behind its terminate hook")
+
+
+def _endpoint(tour: Tour, ek: Emberkeep, vm: MicroVM) -> None:
+    token, trust = vm.token(8080), ssl.create_default_context(cadata=ek.authority())
+    with httpx.Client(
+        base_url=vm.url, headers=token.headers, verify=trust, trust_env=False, timeout=60
+    ) as web:
+        visits = _visits(tour, web.get)
+        with tour.step("suspend") as happened:
+            vm.suspend()
+            happened.append("behind its suspend hook")
+        with tour.step("resume") as happened:
+            vm.resume()
+            happened.append("behind its resume hook")
+        if _visits(tour, web.get) != visits + 1:
+            raise EmberkeepError("the application has lost count")
+        with tour.step("its hooks, so far") as happened:
+            happened.append(", ".join(web.get("/hooks").raise_for_status().json()))
+
+
+def _visits(tour: Tour, get: Callable[[str], httpx.Response]) -> int:
+    with tour.step("GET / over HTTPS") as happened:
+        told = get("/").raise_for_status().json()
+        happened.append(f"visit {told['visits']} of session {told['session']}")
+    return int(told["visits"])
 
 
 def _commands(tour: Tour, vm: MicroVM) -> None:
