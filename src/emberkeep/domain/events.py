@@ -86,5 +86,5 @@ def _kind(before: MicroVM | None, after: MicroVM) -> Kind | None:
     if was is after.state:
         return None
     if before and was is State.PENDING and after.state is State.RUNNING:
-        return Kind.RESUMED if before.delta else Kind.RUNNING  # only a resume has a delta
+        return Kind.RESUMED if before.resuming else Kind.RUNNING  # only a resume has a delta
     return _ENDS.get(after.state) or _WAYS.get((was, after.state))

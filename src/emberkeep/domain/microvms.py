@@ -75,6 +75,11 @@ class MicroVM:
     terms: Terms = field(default_factory=Terms)
     hook_payload: str | None = field(default=None, repr=False)  # gone once /run has had it
 
+    @property
+    def resuming(self) -> bool:
+        """Whether it is on its way back from SUSPENDED; a launch that is PENDING has neither."""
+        return self.state is State.PENDING and bool(self.delta or self.process)
+
     def to(self, state: State, *, reason: str = "") -> Self:
         """Return this microVM in `state`, or raise `WrongState` where no arrow leads."""
         if state not in ARROWS[self.state]:

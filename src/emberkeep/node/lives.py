@@ -120,13 +120,12 @@ class Lives:
         await self._whole.terminate(vm.id)
 
     def take_up(self, vm: MicroVM) -> None:
-        """Go on with what an earlier server had accepted and not done."""
-        if vm.state is State.PENDING and vm.delta is None:
-            self._later(self._again(vm))
+        """Go on with what an earlier server had accepted and not done, as it has left `vm`."""
+        if vm.state is State.SUSPENDING or vm.resuming:
+            verb = self._whole.suspend if vm.state is State.SUSPENDING else self._whole.resume
+            self._later(verb(vm.id))
         elif vm.state is State.PENDING:
-            self._later(self._whole.resume(vm.id))
-        elif vm.state is State.SUSPENDING:
-            self._later(self._whole.suspend(vm.id))
+            self._later(self._again(vm))
 
     async def _again(self, vm: MicroVM) -> None:
         """Launch a microVM whose launch an earlier server had accepted."""

@@ -255,7 +255,7 @@ class Node(Views):
         now = self.ground.registry.peek(vm.id)
         if now is not None:
             self.exits.changed(now)
-            self.lives.take_up(now)
+            self.lives.take_up(vm)
 
     def _open_for_more(self) -> None:
         if self._closing:

@@ -31,8 +31,7 @@ Place = tuple[str, int]  # microVM and port
 
 def sleeps(vm: MicroVM) -> bool:
     """Say whether `vm` is suspended, or on its way there or back."""
-    resuming = vm.state is State.PENDING and vm.delta is not None
-    return vm.state in {State.SUSPENDING, State.SUSPENDED} or resuming
+    return vm.state in {State.SUSPENDING, State.SUSPENDED} or vm.resuming
 
 
 def wakes(vm: MicroVM) -> bool:

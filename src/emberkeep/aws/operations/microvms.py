@@ -76,7 +76,7 @@ async def suspend(call: Call) -> dict[str, Any]:
     vm = await known(call)
     if vm.state in _OVER:
         raise ended(vm)
-    if vm.state is State.PENDING and vm.delta is None:
+    if vm.state is State.PENDING and not vm.resuming:
         raise Conflict(f"The MicroVM {vm.id} is PENDING and cannot be suspended yet.")
     await call.life.lives.suspend(vm.id)
     return {}
@@ -142,10 +142,9 @@ def shown(call: Call, vm: MicroVM) -> dict[str, Any]:
 def _item(call: Call, vm: MicroVM) -> dict[str, Any]:
     base = vm.image_version is None
     arn = call.caller.base_arn(vm.image) if base else call.caller.arn(vm.image)
-    resuming = vm.state is State.PENDING and vm.delta is not None  # spec §15.1: directly
     return {
         "microvmId": vm.id,
-        "state": State.SUSPENDED if resuming else vm.state,
+        "state": State.SUSPENDED if vm.resuming else vm.state,  # directly from there (spec §15.1)
         "imageArn": arn,
         "imageVersion": _FIRST if vm.image_version is None else texts.number(vm.image_version),
         "startedAt": vm.created_at,
