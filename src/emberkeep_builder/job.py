@@ -53,6 +53,7 @@ class Result:
     bytes: int = 0
     config: dict[str, Any] = field(default_factory=dict)  # the image's, as OCI has it
     notes: tuple[str, ...] = ()
+    spans: dict[str, float] = field(default_factory=dict)  # seconds that each part took
     clean: bool = False  # whether the cache was put away in order
 
     def write(self) -> None:

@@ -6,6 +6,9 @@ import shutil
 import struct
 import subprocess  # noqa: TID251  it runs in the builder's microVM
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -25,40 +28,61 @@ _CONTEXT: Final = WORK / "context"
 _MERGED: Final = WORK / "merged"
 
 
+class Spans:
+    """How long each part of a build takes."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Measure the block, whatever comes of it."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - begun, 3)
+
+
 def main() -> None:
     """Build as the first argument says, and leave a result."""
-    job = Job.of_text(sys.argv[1])
+    job, span = Job.of_text(sys.argv[1]), Spans()
     try:
         kernel.mount(kernel.device("cache"), WORK, "ext4", kernel.NO_TIMES, "barrier=0")
     except OSError as error:
         Result(code="INTERNAL_PLATFORM_ERROR", reason=f"the cache: {error}").write()
         return
     try:
-        result = _built(job)
+        result = _built(job, span)
     except Failed as failed:
         result = Result(code=failed.code, reason=failed.reason)
     except OSError as error:
         result = _failed_by(error)
-    replace(result, clean=_put_away()).write()
+    with span("put away"):
+        clean = _put_away()
+    replace(result, clean=clean, spans=span.seconds).write()
 
 
-def _built(job: Job) -> Result:
-    for place in (_CONTEXT, _MERGED, WORK / "tmp"):
-        shutil.rmtree(place, ignore_errors=True)
-    (WORK / "tmp").mkdir()
-    unzip.unpack(Path(ARCHIVE), _CONTEXT)
-    resolved = _resolved(job)
-    _say(*(f"{name} is mapped to {target}" for name, target in resolved.mapped.items()))
-    _mount_bases(job.bases)
-    buildah.configure(resolved)
-    made = buildah.build(_CONTEXT, resolved, timeout_s=job.timeout_s, arguments=job.arguments)
+def _built(job: Job, span: Spans) -> Result:
+    with span("prepare"):
+        for place in (_CONTEXT, _MERGED, WORK / "tmp"):
+            shutil.rmtree(place, ignore_errors=True)
+        (WORK / "tmp").mkdir()
+        unzip.unpack(Path(ARCHIVE), _CONTEXT)
+        resolved = _resolved(job)
+        _say(*(f"{name} is mapped to {target}" for name, target in resolved.mapped.items()))
+        _mount_bases(job.bases)
+        buildah.configure(resolved)
+    with span("buildah"):
+        made = buildah.build(_CONTEXT, resolved, timeout_s=job.timeout_s, arguments=job.arguments)
     built = image.read(STORAGE, made, {base.digest for base in job.bases})
     config = image.checked(built.config)
     names = {base.digest: base.name for base in job.bases}
     base = names[built.base] if built.base else None
     notes = image.notes(built.config)
-    _say(*notes, "writing the root file system")
-    blocks, size = _write(built.layers, alone=base is None)
+    _say(*notes)
+    with span("write"):
+        blocks, size = _write(built.layers, alone=base is None)
     return Result(base=base, blocks=blocks, bytes=size, config=config, notes=notes)
 
 

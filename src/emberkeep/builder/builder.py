@@ -144,6 +144,7 @@ class Builder:
         ):
             answer = await self._run(order, cache, out)
             cache.clean = answer.clean
+            _log.info("build.ran", image=order.image_id, fresh=cache.fresh, **_timed(answer))
             try:
                 outcome.check(answer)
             except BuildFailed as failed:
@@ -238,6 +239,12 @@ class Builder:
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+
+def _timed(answer: Answer) -> dict[str, float]:
+    """Return how long the parts took, as far as those are parts."""
+    known = ("prepare", "buildah", "write", "put away")
+    return {name.replace(" ", "_"): answer.spans[name] for name in known if name in answer.spans}
 
 
 class _CacheInTheWay(Exception):

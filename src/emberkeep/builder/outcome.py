@@ -36,6 +36,7 @@ class Answer(msgspec.Struct, frozen=True):
     bytes: int = 0
     config: _Config = _Config()
     notes: list[str] = []
+    spans: dict[str, float] = {}
     clean: bool = False
 
 
