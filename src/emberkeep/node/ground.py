@@ -41,3 +41,4 @@ class Ground:
     logs: Logs
     meter: Meter
     usage: UsageRecords
+    patience: float = 1  # hooks have so many times their timeouts

@@ -49,12 +49,21 @@ class Refused(Exception):
 
 
 async def call(
-    agent: AgentPort, port: int, hook: Hook, *, within_s: float, body: bytes = b""
+    agent: AgentPort,
+    port: int,
+    hook: Hook,
+    *,
+    within_s: float,
+    patience: float = 1,
+    body: bytes = b"",
 ) -> None:
-    """Ask a hook of a microVM's life, once; raise `HookFailed` for all but a 200 (spec §3.5)."""
+    """Ask a hook of a microVM's life, once; raise `HookFailed` for all but a 200 (spec §3.5).
+
+    It has `patience` times its timeout.
+    """
     name = hook.capitalize()
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(within_s * patience):
             status = await asked(agent, port, hook, body=body)
     except TimeoutError as error:
         raise HookFailed(f"{name} lifecycle hook timed out.{_LOOK}") from error
@@ -66,15 +75,19 @@ async def call(
         raise HookFailed(f"{name} lifecycle hook returned HTTP status {status}.{_LOOK}")
 
 
-async def polled(agent: AgentPort, port: int, hook: Hook, *, within_s: int) -> None:
+async def polled(
+    agent: AgentPort, port: int, hook: Hook, *, within_s: int, patience: float = 1
+) -> None:
     """Ask a hook of a build until it says 200; 503, and nobody there yet, are asked again.
+
+    It has `patience` times its timeout.
 
     Raises `HookFailed` at the first other answer, and when the time is over (spec §4.5).
     """
     name = hook.capitalize()
     last = ""
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(within_s * patience):
             while True:
                 last = await _once(agent, port, hook)
                 if not last:

@@ -179,7 +179,7 @@ async def _started(ground: Ground, vm: MicroVM, place: Place, spans: Spans) -> M
     if hooks.run is not None:  # RUNNING, and with it any traffic, comes behind it (spec §5.3)
         await _let_go(ground, vm, agent, spans)
         with spans.span("hook"):
-            await asked(agent, vm, hooks, Hook.RUN)
+            await asked(ground, agent, vm, hooks=hooks, hook=Hook.RUN)
     with spans.span("commit"):
         up = replace(
             vm.to(State.RUNNING),

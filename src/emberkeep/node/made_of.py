@@ -61,7 +61,8 @@ def ground_of(made_of: NodeParts, running: Running, journal: Journal, slots: Slo
     logs = Logs(LogFiles(made_of.layout.logs, made_of.logs), made_of.clock, running)
     registry.tell(logs.changed)
     uids = Uids(apart(available(), made_of.layout.instance()), registry.uids)
-    maker = Maker(made_of.layout, made_of.hypervisor, berths, uids)
+    patience = made_of.settings.patience(emulated=made_of.hypervisor.host.accelerator == "tcg")
+    maker = Maker(made_of.layout, made_of.hypervisor, berths=berths, uids=uids, patience=patience)
     shapes = Shapes(
         made_of.hypervisor.host, made_of.parts, made_of.vmm,
         disk_gib=made_of.settings.disk_gib, pids=made_of.limits.microvm_pids,
@@ -84,4 +85,5 @@ def ground_of(made_of: NodeParts, running: Running, journal: Journal, slots: Slo
         logs=logs,
         meter=meter,
         usage=made_of.usage,
+        patience=patience,
     )

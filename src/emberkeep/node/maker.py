@@ -35,7 +35,16 @@ _log = structlog.get_logger()
 class Maker:
     """Takes full snapshots of VMs that were started from nothing."""
 
-    def __init__(self, layout: Layout, hypervisor: Hypervisor, berths: Berths, uids: Uids) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        hypervisor: Hypervisor,
+        *,
+        berths: Berths,
+        uids: Uids,
+        patience: float = 1,
+    ) -> None:
+        self._patience = patience
         self._layout = layout
         self._hypervisor = hypervisor
         self._berths = berths
@@ -89,10 +98,11 @@ class Maker:
         """Let the VM boot until its workload is ready and frozen for the take."""
         log = BoundedLog(machine.run / "console.log", _CONSOLE_BYTES)
         link = Link(machine.agent_socket)
+        stage = readiness.Stage(source=source, tell=tell, patience=self._patience)
         try:
             async with aio.beside(collect(machine.console_socket, log), link.keep()):
                 await machine.go()
-                await aio.first(readiness.reached(link, source, tell), _died(machine))
+                await aio.first(readiness.reached(link, stage), _died(machine))
         except EmberkeepError as error:
             lines = log.read().decode(errors="replace").strip().splitlines()
             if source.root.main.argv:

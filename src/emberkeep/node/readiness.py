@@ -37,20 +37,29 @@ _FAILED: Final = "EMBERKEEP-FAILED: agent: "  # the agent's word for: there is n
 _OF_WORKLOAD: Final = "workload: "
 
 
-async def reached(link: Link, source: Source, tell: Tell) -> None:
-    """Wait until the workload of `source` is ready, and freeze it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A workload that is to become ready: whose it is, who is told, how slow this host is."""
+
+    source: Source
+    tell: Tell
+    patience: float = 1  # hooks have so many times their timeouts
+
+
+async def reached(link: Link, stage: Stage) -> None:
+    """Wait until the workload is ready, and freeze it.
 
     Raises `BuildFailed` where it will never be.
     """
     agent = await link.ready(deadline_s=_BOOT_DEADLINE_S)
-    if source.root.main.argv:
-        await asked(agent, source, Hook.READY, tell)
+    if stage.source.root.main.argv:
+        await asked(agent, stage, Hook.READY)
     else:
         await _warmed(agent)
     await link.freeze(deadline_s=_BOOT_DEADLINE_S, clones=True)
 
 
-async def asked(agent: Agent, source: Source, hook: Hook, tell: Tell) -> None:
+async def asked(agent: Agent, stage: Stage, hook: Hook) -> None:
     """Wait until a build's hook succeeds, or the workload seems ready where there is none.
 
     What the main process writes goes to `tell` by lines. Raises `BuildFailed` (spec §3.5, §4.5).
@@ -59,10 +68,10 @@ async def asked(agent: Agent, source: Source, hook: Hook, tell: Tell) -> None:
 
     def heard(line: str) -> None:
         last.append(line)
-        tell(line)
+        stage.tell(line)
 
     async with aio.beside(relayed(agent, heard)):
-        await aio.first(_succeeded(agent, source, hook, tell), _exited(agent, last))
+        await aio.first(_succeeded(agent, stage, hook), _exited(agent, last))
 
 
 async def relayed(agent: Agent, tell: Tell) -> None:
@@ -79,15 +88,15 @@ async def relayed(agent: Agent, tell: Tell) -> None:
         tell(rest.decode(errors="replace"))
 
 
-async def _succeeded(agent: Agent, source: Source, hook: Hook, tell: Tell) -> None:
-    hooks = source.hooks
+async def _succeeded(agent: Agent, stage: Stage, hook: Hook) -> None:
+    hooks, tell = stage.source.hooks, stage.tell
     within_s = hooks.ready if hook is Hook.READY else hooks.validate
     if hooks.port is None or within_s is None:
         await _at_rest(agent, tell)
         return
     tell(f"waiting for the {hook} hook at port {hooks.port}, {within_s} s at most")
     try:
-        await polled(agent, hooks.port, hook, within_s=within_s)
+        await polled(agent, hooks.port, hook, within_s=within_s, patience=stage.patience)
     except HookFailed as failure:
         raise BuildFailed(FailureCode.CONTAINER_BUILD_FAILED, str(failure)) from failure
 

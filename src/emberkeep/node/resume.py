@@ -63,7 +63,8 @@ async def resumed(ground: Ground, vm: MicroVM, live: Live) -> MicroVM:
     """
     try:
         agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
-        await asked(agent, vm, await hooks_of(ground, vm), Hook.RESUME)
+        hooks = await hooks_of(ground, vm)
+        await asked(ground, agent, vm, hooks=hooks, hook=Hook.RESUME)
         return await ground.registry.save(vm.to(State.RUNNING))
     except BaseException as error:
         why = str(error) if isinstance(error, HookFailed) else f"it was not resumed: {error}"

@@ -30,3 +30,8 @@ class NodeSettings:
     health_deadline_s: Annotated[float, Meta(gt=0)] = 15  # silent for so long is dead
     console_bytes: Annotated[int, Meta(ge=4096)] = 262144  # kept of a serial console
     disk_gib: Annotated[int, Meta(ge=1, le=16384)] = 8  # the most a microVM may write
+    hook_patience: Annotated[float, Meta(ge=0, le=100)] = 0  # times a hook's timeout; 0: see below
+
+    def patience(self, *, emulated: bool) -> float:
+        """Return how many times their timeouts hooks have: more where CPUs are emulated."""
+        return self.hook_patience or (10 if emulated else 1)

@@ -47,7 +47,7 @@ async def suspend(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
         if hooks.suspend is not None:
             with spans.span("hook"):
                 agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
-                await asked(agent, vm, hooks, Hook.SUSPEND)
+                await asked(ground, agent, vm, hooks=hooks, hook=Hook.SUSPEND)
         with spans.span("freeze"):
             await live.link.freeze(deadline_s=AGENT_DEADLINE_S)
         with spans.span("stop"):

@@ -26,7 +26,7 @@ async def hooks_of(ground: Ground, vm: MicroVM) -> Hooks:
     return _NONE
 
 
-async def asked(agent: Agent, vm: MicroVM, hooks: Hooks, hook: Hook) -> None:
+async def asked(ground: Ground, agent: Agent, vm: MicroVM, *, hooks: Hooks, hook: Hook) -> None:
     """Ask one of the hooks of a microVM's life, if it has it; raise `HookFailed`."""
     within_s = {
         Hook.RUN: hooks.run, Hook.RESUME: hooks.resume,
@@ -35,7 +35,7 @@ async def asked(agent: Agent, vm: MicroVM, hooks: Hooks, hook: Hook) -> None:
     if within_s is None or hooks.port is None:
         return
     body = run_body(vm.id, vm.hook_payload) if hook is Hook.RUN else b""
-    await call(agent, hooks.port, hook, within_s=within_s, body=body)
+    await call(agent, hooks.port, hook, within_s=within_s, patience=ground.patience, body=body)
 
 
 async def farewell(ground: Ground, vm: MicroVM) -> None:
@@ -50,6 +50,6 @@ async def farewell(ground: Ground, vm: MicroVM) -> None:
     agent = live.link.agent
     try:
         if (await agent.status(deadline_s=_STATUS_S)).workload == "running":
-            await asked(agent, vm, hooks, Hook.TERMINATE)
+            await asked(ground, agent, vm, hooks=hooks, hook=Hook.TERMINATE)
     except (HookFailed, EmberkeepError) as error:
         _log.warning("microvm.terminate_hook", microvm=vm.id, why=error.message)

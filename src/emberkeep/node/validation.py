@@ -5,7 +5,7 @@ from emberkeep.domain.images import Source
 from emberkeep.domain.units import Size
 from emberkeep.node.ground import Ground
 from emberkeep.node.hooks import Hook
-from emberkeep.node.readiness import Tell, asked
+from emberkeep.node.readiness import Stage, Tell, asked
 from emberkeep.node.temporary import Errand, temporary
 
 
@@ -20,7 +20,8 @@ async def validated(ground: Ground, source: Source, size: Size, tell: Tell) -> N
     full = await ground.images.snapshot(source, size)
     await aio.in_thread(ground.touched.cool, full)
     async with temporary(ground, Errand(source=source, size=size, name="validate")) as guest:
-        await asked(guest.agent, source, Hook.VALIDATE, tell)
+        stage = Stage(source=source, tell=tell, patience=ground.patience)
+        await asked(guest.agent, stage, Hook.VALIDATE)
         await guest.live.machine.halt()
         await aio.in_thread(ground.touched.record, full, guest.live)
     tell("validated: what this has touched is read ahead at launches")
