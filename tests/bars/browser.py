@@ -154,8 +154,8 @@ class Page:
 
 
 @contextmanager
-def browsing(profile: Path) -> Iterator[Page]:
-    """Run a browser with an empty profile for the length of the block."""
+def browsing(profile: Path, *more: str) -> Iterator[Page]:
+    """Run a browser with an empty profile, and `more` options, for the length of the block."""
     binary = chromium()
     assert binary is not None
     options = [
@@ -166,8 +166,8 @@ def browsing(profile: Path) -> Iterator[Page]:
     if os.geteuid() == 0:
         options.append("--no-sandbox")  # which it refuses to have as root
     with subprocess.Popen(
-        [binary, *options, "about:blank"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
+        [binary, *options, *more, "about:blank"], stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:
             port = _port(process)

@@ -16,6 +16,7 @@ from emberkeep.base.clock import Clock
 from emberkeep.base.files import sync
 from emberkeep.domain.errors import Corrupt, Unavailable
 
+FOR_PROXIES: Final = "emberkeep.localhost"
 _CA_DAYS: Final = 3650
 _LEAF_DAYS: Final = 90  # made anew with each start; browsers refuse more than 398
 _SKEW: Final = dt.timedelta(hours=1)
@@ -48,7 +49,7 @@ class Authority:
         builder = (
             _begun(f"Emberkeep {name}"[:64], self._certificate.subject, now, _LEAF_DAYS)
             .public_key(self._leaf_key.public_key())
-            .add_extension(x509.SubjectAlternativeName([_general(name)]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(_names(name)), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(_usage(signs=False), critical=True)
@@ -129,11 +130,15 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _general(name: str) -> x509.GeneralName:
+def _names(name: str) -> list[x509.GeneralName]:
+    """Return what a certificate is for; one of an address also for a name that is nobody's.
+
+    nginx compares names alone: told to expect that one, it can still see that we have signed.
+    """
     try:
-        return x509.IPAddress(ipaddress.ip_address(name))
+        return [x509.IPAddress(ipaddress.ip_address(name)), x509.DNSName(FOR_PROXIES)]
     except ValueError:
-        return x509.DNSName(name)
+        return [x509.DNSName(name)]
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:
