@@ -4,6 +4,7 @@ import hmac
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from emberkeep.aws.chunks import Chunks
 from emberkeep.aws.claims import Claim, claim, missing
 from emberkeep.aws.errors import AwsError
 from emberkeep.aws.received import Identity, Received
@@ -40,8 +41,8 @@ class Gate:
 
     def __init__(self, keys: Keys, now: Callable[[], float], *, is_open: bool = False) -> None:
         self._keys = keys
-        self._now = now
-        self._open = is_open
+        self.now = now
+        self.is_open = is_open
         self._signing = SigningKeys()
 
     async def authenticate(self, request: Received) -> Identity:
@@ -63,29 +64,39 @@ class Gate:
 
         A `body` of None comes later, and must be checked against `digest` of the claim then.
         """
-        if self._open:
+        if self.is_open:
             return self._anybody(asked)
         said = claim(asked.query, asked.headers)
         if said is None:
             raise missing()
         scoped(said, service)
-        key = self._key(said)
-        timely(said, self._now())
+        key = self.key(said.key_id, said.token)
+        timely(said, self.now())
         verify(asked, said, self._signing.of(key.secret, said), body)
         self._keys.used(key)
         return key.caller, said
 
+    def key(self, key_id: str, token: str | None) -> AccessKey:
+        """Return the key that a request names with its token, or raise `AwsError`."""
+        key = self._keys.find(key_id)
+        if key is None or not hmac.compare_digest(_bytes(key.token), _bytes(token)):
+            raise AwsError("UnrecognizedClientException", _UNKNOWN)
+        if key.expires_at is not None and key.expires_at <= self.now():
+            raise AwsError("ExpiredTokenException", _EXPIRED, status=403)
+        return key
+
+    def used(self, key: AccessKey) -> None:
+        """Note that a key was used."""
+        self._keys.used(key)
+
+    def chunks(self, said: Claim) -> Chunks | None:
+        """Return what checks a body that is signed piece by piece; None where nothing is."""
+        key = None if self.is_open else self._keys.find(said.key_id)
+        return None if key is None else Chunks(said, self._signing.of(key.secret, said))
+
     def forget(self) -> None:
         """Drop what was made of secrets: one of them is void."""
         self._signing.forget()
-
-    def _key(self, said: Claim) -> AccessKey:
-        key = self._keys.find(said.key_id)
-        if key is None or not hmac.compare_digest(_bytes(key.token), _bytes(said.token)):
-            raise AwsError("UnrecognizedClientException", _UNKNOWN)
-        if key.expires_at is not None and key.expires_at <= self._now():
-            raise AwsError("ExpiredTokenException", _EXPIRED, status=403)
-        return key
 
     def _anybody(self, asked: Asked) -> tuple[Caller, Claim | None]:
         """Return whose key a request names, unproved, and else the first account."""

@@ -25,7 +25,7 @@ class Uploaded(Protocol):
 class Fetch(Protocol):
     """What gets an object from S3."""
 
-    async def __call__(self, uri: str, target: Path) -> object:
+    async def __call__(self, uri: str, target: Path, *, account: str) -> object:
         """Write the object to `target`, in bounds; raises `BuildFailed` with a code of S3."""
 
 
@@ -48,7 +48,7 @@ class Zips:
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         target = self._scratch / f"{stored.build.id}.zip"
         try:
-            await self._fetch(code, target)
+            await self._fetch(code, target, account=stored.image.account)
             digest = await in_thread(_digest_of, target)
             tell(f"Fetched {target.stat().st_size} bytes, SHA-256 {digest}.")
             yield Archive(path=target, digest=digest)

@@ -5,6 +5,7 @@ import ipaddress
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -12,15 +13,17 @@ import structlog
 from emberkeep.aws.errors import AwsError
 from emberkeep.aws.gate import SERVICE, Gate, asked_of, digest
 from emberkeep.base.aio import beside
-from emberkeep.control.keyring import Keyring
+from emberkeep.blobs.s3 import S3, Login
+from emberkeep.control.keyring import Keyring, new
 from emberkeep.domain.errors import Denied, Invalid
 from emberkeep.domain.keys import OPEN, AccessKey, Caller
 from emberkeep.domain.limits import ACCOUNT
 from emberkeep.domain.ports import AccessKeys, Headers
 from emberkeep.serve import credentials
-from emberkeep.serve.config import Settings, homes
+from emberkeep.serve.config import Address, Settings, homes
 
 _FLUSHED_EVERY_S: Final = 60.0
+_NAMED: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  every address, and one of them
 log = structlog.get_logger(__name__)
 
 
@@ -89,6 +92,22 @@ async def opened(settings: Settings, store: AccessKeys) -> AsyncGenerator[Access
             yield Access(keyring, gate, is_open=settings.auth.open)
     finally:
         await keyring.flush()
+
+
+def fetcher(settings: Settings, keyring: Keyring) -> S3:
+    """Return what fetches objects: from where [s3] says, and else from moto if it runs here."""
+    if settings.s3.endpoint is not None or not settings.aws.moto:
+        return S3(settings.s3)
+
+    def lend(account: str) -> Login:
+        now = time.time()
+        key = new(account, now, expires_at=now + settings.s3.timeout_s)
+        keyring.lend(key)
+        return Login(access_key_id=key.id, secret_access_key=key.secret, session_token=key.token)
+
+    host = _NAMED.get(settings.listen.host, settings.listen.host)
+    own = f"http://{Address(host, settings.listen.port)}"
+    return S3(replace(settings.s3, endpoint=own), lend=lend)
 
 
 def must_be_private(settings: Settings) -> None:

@@ -15,10 +15,12 @@ from typing import Final, Literal
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from emberkeep.api import SERVER_OPTIONS, build_app
 from emberkeep.artifacts.artifacts import Artifacts
 from emberkeep.aws.app import AwsFace
+from emberkeep.aws.beside import SERVICES, Beside
 from emberkeep.aws.call import Context
 from emberkeep.aws.operations import HANDLERS
 from emberkeep.aws.paging import Pages
@@ -34,14 +36,15 @@ from emberkeep.node.node import Node, NodeParts
 from emberkeep.node.sources import BaseSources
 from emberkeep.proxy.proxy import Proxy, ProxyParts
 from emberkeep.serve import privileges
-from emberkeep.serve.access import must_be_private
+from emberkeep.serve.access import Access, fetcher, must_be_private
 from emberkeep.serve.access import opened as opened_access
 from emberkeep.serve.config import Settings
 from emberkeep.serve.confine import confined
-from emberkeep.serve.faces import Faces
+from emberkeep.serve.faces import Faces, OnlyPages
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
 from emberkeep.serve.images import built_images
 from emberkeep.serve.life import lend, lived, timed
+from emberkeep.serve.moto import running
 from emberkeep.store.database import Stores, opened
 from emberkeep.vmm.bounds import whole_disk
 from emberkeep.vmm.cells import Cells
@@ -85,7 +88,9 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             server.should_exit = True
 
         building = await held.enter_async_context(AsyncExitStack())
-        built = await building.enter_async_context(built_images(settings, node, stores))
+        moto = await held.enter_async_context(_moto(settings, access))
+        objects = fetcher(settings, access.keyring)
+        built = await building.enter_async_context(built_images(settings, node, stores, objects))
         endpoints = await held.enter_async_context(_endpoints(settings, node))
         ours = lived(settings, node, stores, HostClock())
         node.ground.metadata.lend = partial(lend, access.keyring)
@@ -100,6 +105,7 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             images=built.control,
             uploads=built.uploads,
             keyring=access.keyring,
+            services=SERVICES if moto else (),
             shutdown=end,
         )
         aws = AwsFace(
@@ -118,7 +124,9 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             HANDLERS,
             access.gate.authenticate,
         )
-        app = Faces(aws, Console(api, sessions, endpoint=settings.url))
+        app: ASGIApp = Faces(aws, Console(api, sessions, endpoint=settings.url), moto)
+        if settings.auth.open:
+            app = OnlyPages(app, settings.url)
 
         def ending() -> None:
             node.end_follows()
@@ -166,6 +174,15 @@ class _Server(uvicorn.Server):
         """End what would never end by itself, then wait for the rest."""
         self._ending()
         await super().shutdown(sockets)
+
+
+@asynccontextmanager
+async def _moto(settings: Settings, access: Access) -> AsyncGenerator[Beside | None]:
+    if not settings.aws.moto:
+        yield None
+        return
+    async with running(settings.data / "run", access.gate, access.keyring) as beside:
+        yield beside
 
 
 @asynccontextmanager

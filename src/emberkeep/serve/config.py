@@ -20,7 +20,7 @@ from msgspec import Meta
 from emberkeep.artifacts.settings import ArtifactSettings
 from emberkeep.aws.settings import AuthSettings, AwsSettings
 from emberkeep.blobs.logs import LogSettings
-from emberkeep.blobs.settings import UploadSettings
+from emberkeep.blobs.settings import S3Settings, UploadSettings
 from emberkeep.builder.settings import BuilderSettings
 from emberkeep.control.connectors import ConnectorSettings
 from emberkeep.control.settings import QueueSettings
@@ -91,6 +91,7 @@ class Settings:
     connectors: ConnectorSettings = field(default_factory=ConnectorSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     aws: AwsSettings = field(default_factory=AwsSettings)
+    s3: S3Settings = field(default_factory=S3Settings)
 
     @property
     def url(self) -> str:

@@ -3,11 +3,11 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from emberkeep.artifacts.artifacts import Artifacts
 from emberkeep.artifacts.blobs import Blobs
 from emberkeep.base.clock import HostClock
+from emberkeep.blobs.s3 import S3
 from emberkeep.blobs.uploads import Uploads
 from emberkeep.builder import Builder
 from emberkeep.control.archives import Zips
@@ -16,14 +16,9 @@ from emberkeep.control.images import ImageControl
 from emberkeep.control.leftovers import Leftovers, Places
 from emberkeep.control.rules import Quotas
 from emberkeep.control.service import ControlParts, managed
-from emberkeep.domain.images import BuildFailed, FailureCode
 from emberkeep.node.node import Node
 from emberkeep.serve.config import Settings
 from emberkeep.store.database import Stores
-
-
-async def _no_s3(uri: str, target: Path) -> None:  # noqa: ARG001
-    raise BuildFailed(FailureCode.S3_ACCESS_DENIED, "This server knows no S3.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +31,7 @@ class BuiltImages:
 
 @asynccontextmanager
 async def built_images(
-    settings: Settings, node: Node, stores: Stores
+    settings: Settings, node: Node, stores: Stores, s3: S3
 ) -> AsyncGenerator[BuiltImages]:
     """Build and delete images for the length of the block."""
     uploads = Uploads(settings.data / "uploads", settings.uploads)
@@ -58,7 +53,7 @@ async def built_images(
     )
     made_of = ControlParts(
         records=stores.images,
-        archives=Zips(uploads, _no_s3, settings.data / "run" / "archives"),
+        archives=Zips(uploads, s3.fetch, settings.data / "run" / "archives"),
         roots=builder,
         snapshots=fleet,
         leftovers=Leftovers(stores.images, fleet, places),
