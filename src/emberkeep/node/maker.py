@@ -20,6 +20,7 @@ from emberkeep.node.faults import told
 from emberkeep.node.guests import Initramfs
 from emberkeep.node.layout import Layout
 from emberkeep.node.link import Link
+from emberkeep.node.pace import WrongPace
 from emberkeep.node.sizes import record, written
 from emberkeep.node.uids import Uids
 from emberkeep.vmm import disk
@@ -28,6 +29,7 @@ from emberkeep.vmm.machine import Machine
 from emberkeep.vmm.shape import Shape
 from emberkeep.vmm.snapshot import DISK, seal, unsealed
 
+_BOOTS: Final = 4
 _CONSOLE_BYTES: Final = 64 * 1024
 _log = structlog.get_logger()
 
@@ -59,6 +61,20 @@ class Maker:
         A failure leaves nothing behind and says what stood last on the console; it is `BuildFailed`
         where it is the workload's own. `tell` is given what the workload writes, by lines.
         """
+        for left in reversed(range(_BOOTS)):
+            try:
+                await self._made(shape, path, source, tell)
+            except WrongPace as wrong:
+                if not left:
+                    raise
+                _log.warning("image.snapshot.again", key=source.key, why=wrong.message)
+                tell("the machine's clock was calibrated wrongly: it is booted again")
+            else:
+                return
+
+    async def _made(
+        self, shape: Shape, path: Path, source: Source, tell: Callable[[str], None]
+    ) -> None:
         _log.info("image.snapshot.begin", key=source.key, snapshot=path.name)
         with told("making the snapshot of the image"), unsealed(path) as folder:
             await aio.in_thread(self._initramfs.write, source.root.main)
@@ -103,6 +119,8 @@ class Maker:
             async with aio.beside(collect(machine.console_socket, log), link.keep()):
                 await machine.go()
                 await aio.first(readiness.reached(link, stage), _died(machine))
+        except WrongPace:
+            raise
         except EmberkeepError as error:
             lines = log.read().decode(errors="replace").strip().splitlines()
             if source.root.main.argv:

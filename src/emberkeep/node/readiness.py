@@ -12,6 +12,7 @@ from emberkeep.domain.errors import GuestError, NotFound
 from emberkeep.domain.images import BuildFailed, FailureCode, Source
 from emberkeep.domain.requests import ExecRequest
 from emberkeep.guestlink.agent import Agent
+from emberkeep.node import pace
 from emberkeep.node.hooks import Hook, HookFailed, polled
 from emberkeep.node.link import Link
 
@@ -49,13 +50,15 @@ class Stage:
 async def reached(link: Link, stage: Stage) -> None:
     """Wait until the workload is ready, and freeze it.
 
-    Raises `BuildFailed` where it will never be.
+    Raises `BuildFailed` where it will never be, `WrongPace` where it must be booted again.
     """
     agent = await link.ready(deadline_s=_BOOT_DEADLINE_S)
+    begin = await pace.check(agent)
     if stage.source.root.main.argv:
         await asked(agent, stage, Hook.READY)
     else:
         await _warmed(agent)
+    await pace.check(agent, begin)
     await link.freeze(deadline_s=_BOOT_DEADLINE_S, clones=True)
 
 
