@@ -73,6 +73,9 @@ def server(data: Path, tmp_path: Path) -> Iterator[BarServer]:
             "EMBERKEEP_POOL_WAITING": "0",
             "EMBERKEEP_POOL_WARMED": "0",
             "EMBERKEEP_S3_ENDPOINT": s3,
+            "EMBERKEEP_S3_REGION": "us-east-1",
+            "EMBERKEEP_S3_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST",
+            "EMBERKEEP_S3_SECRET_ACCESS_KEY": "secret" * 7,
         }
         with serving(BarServer(data, tmp_path / "home", env=env)) as it:
             yield it
