@@ -1,12 +1,12 @@
 """The application: what can be asked, as a list."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from emberkeep.api import endpoints, events, files, images, keys, logs, microvms, openapi, usage
@@ -90,6 +90,7 @@ OPERATIONS: Final = (
     Operation("PATCH", "/v1/keys/{key}", keys.change, body=KeyChange, reply=KeyBody),
     Operation("DELETE", "/v1/keys/{key}", keys.remove),
     Operation("GET", "/v1/ca", endpoints.authority, gives="application/x-pem-file"),
+    Operation("GET", "/metrics", usage.metrics, gives="text/plain"),
     Operation("GET", "/v1/usage", usage.listed, query=Between, reply=UsagesBody),
     Operation("GET", "/v1/events", events.listed, query=Past, reply=EventsBody),
     Operation("GET", "/v1/events/stream", events.stream, query=Follow, gives=_EVENTS),
@@ -169,6 +170,7 @@ def build_app(  # noqa: PLR0913  what it is wired with
     uploads: Uploads | None = None,
     keyring: Keyring | None = None,
     services: tuple[str, ...] = (),
+    metrics: Callable[[], Response] | None = None,
     shutdown: Shutdown | None = None,
 ) -> Starlette:
     """Return the application that serves `node` to whoever has the key.
@@ -200,6 +202,7 @@ def build_app(  # noqa: PLR0913  what it is wired with
         keys=keyring,
         open=credentials.anybody() is not None,
         services=services,
+        metrics=metrics,
         shutdown=shutdown,
     )
     return app

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from emberkeep.blobs.uploads import Uploads
 from emberkeep.control.keyring import Keyring
@@ -93,6 +94,7 @@ class Context:
     keys: Keyring | None = None  # None: they cannot be managed
     open: bool = False  # whether no key is asked for
     services: tuple[str, ...] = ()  # of AWS, beside ours
+    metrics: Callable[[], Response] | None = None
     shutdown: Shutdown | None  # begins the server's end, and returns before it
 
 

@@ -1,12 +1,15 @@
-"""What was used, in the dimensions that AWS charges for."""
+"""What was used, in the dimensions that AWS charges for; and what Prometheus reads."""
 
 import time
 from typing import Annotated, Self
 
 from msgspec import Meta, Struct
+from starlette.responses import Response
 
 from emberkeep.api.bodies import Request
+from emberkeep.api.keys import must_administer
 from emberkeep.api.operations import Call
+from emberkeep.domain.errors import NotFound
 from emberkeep.domain.usage import Usage
 
 _Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
@@ -52,6 +55,14 @@ class UsagesBody(Struct, frozen=True, kw_only=True):
     """What was used, by day, account and image, in this order."""
 
     usage: list[UsageBody]
+
+
+async def metrics(call: Call[None, None]) -> Response:
+    """Give all metrics in Prometheus' text format (docs/metrics.md)."""
+    must_administer(call.caller)  # they are of every account
+    if call.context.metrics is None:
+        raise NotFound("this server has no metrics")
+    return call.context.metrics()
 
 
 async def listed(call: Call[Between, None]) -> UsagesBody:

@@ -44,6 +44,7 @@ from emberkeep.serve.faces import Faces, OnlyPages
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
 from emberkeep.serve.images import built_images
 from emberkeep.serve.life import lend, lived, timed
+from emberkeep.serve.metrics import Metrics
 from emberkeep.serve.moto import running
 from emberkeep.store.database import Stores, opened
 from emberkeep.vmm.bounds import whole_disk
@@ -96,6 +97,9 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
         node.ground.metadata.lend = partial(lend, access.keyring)
         await building.enter_async_context(timed(node, endpoints))
         sessions = Sessions(access, time.monotonic)
+        metrics = Metrics()
+        metrics.observe(node, node.ground.registry.all)
+        node.ground.registry.tell(metrics.changed)
         api = build_app(
             node,
             sessions,
@@ -106,6 +110,7 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             uploads=built.uploads,
             keyring=access.keyring,
             services=SERVICES if moto else (),
+            metrics=metrics.page,
             shutdown=end,
         )
         aws = AwsFace(
@@ -124,12 +129,17 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             HANDLERS,
             access.gate.authenticate,
         )
-        app: ASGIApp = Faces(aws, Console(api, sessions, endpoint=settings.url), moto)
+        app: ASGIApp = Faces(
+            metrics.requests("aws", aws),
+            Console(metrics.requests("v1", api), sessions, endpoint=settings.url),
+            moto,
+        )
         if settings.auth.open:
             app = OnlyPages(app, settings.url)
 
         def ending() -> None:
             node.end_follows()
+            node.ground.logs.end()
             built.control.end_follows()
 
         server = _Server(uvicorn.Config(app, **SERVER_OPTIONS), ready, ending)
