@@ -51,7 +51,7 @@ class Gate:
             method=request.method,
             path=request.path,
             query=request.query,
-            headers=joined(request.headers),
+            headers=joined((name, text(one.encode("latin-1"))) for name, one in request.headers),
         )
         caller, said = self.admitted(asked, request.body, service=SERVICE)
         region = said.region if said is not None else REGION
@@ -123,7 +123,7 @@ def asked_of(method: str, target: tuple[bytes, bytes], headers: Headers) -> Aske
         method=method,
         path=path.decode("latin-1"),
         query=query.decode("latin-1"),
-        headers=joined([(name.decode("latin-1"), text(value)) for name, value in headers]),
+        headers=joined((name.decode("latin-1"), text(value)) for name, value in headers),
     )
 
 
