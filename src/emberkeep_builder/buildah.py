@@ -71,6 +71,7 @@ def build(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=_environment(), cwd=context, bufsize=0,
     ) as process:  # fmt: skip
+        Path(f"/proc/{process.pid}/oom_score_adj").write_text("0", "ascii")
         keeper = threading.Thread(target=_keep, args=(process, timeout_s, late), daemon=True)
         keeper.start()
         _follow(process, progress)
@@ -117,4 +118,6 @@ def _environment() -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "TMPDIR": str(WORK / "tmp"),
         "BUILDAH_ISOLATION": "chroot",
+        "GOGC": "off",  # it ends before it has used this much, and collecting costs time
+        "GOMEMLIMIT": "512MiB",
     }

@@ -47,6 +47,8 @@ class Spans:
 def main() -> None:
     """Build as the first argument says, and leave a result."""
     job, span = Job.of_text(sys.argv[1]), Spans()
+    # when memory is short, a step of the Dockerfile ends before what is to tell of it
+    Path("/proc/self/oom_score_adj").write_text("-900", "ascii")
     try:
         kernel.mount(kernel.device("cache"), WORK, "ext4", kernel.NO_TIMES, "barrier=0")
     except OSError as error:
@@ -103,6 +105,8 @@ def _write(layers: tuple[str, ...], *, alone: bool) -> tuple[int, int]:
     """Write what the layers say to the disk `out`; return its blocks, and the bytes of files."""
     if not layers:
         return 0, 0
+    for mounted in kernel.mounts_below(STORAGE):
+        kernel.unmount(mounted, detach=True)  # buildah may leave one, which no link can cross
     merge.merge(layers, _MERGED, alone=alone)
     target = kernel.device("out")
     argv = ["mkfs.erofs", "--quiet", "-U", _LABEL, target, str(_MERGED)]

@@ -40,7 +40,8 @@ _CAUSES: Final[tuple[tuple[str, str], ...]] = (
 )
 _LINE: Final = 4096
 _TAIL: Final = 20
-_QUOTED: Final = 5
+_QUOTED: Final = 3
+_KILLED: Final = "137"
 _NOISE: Final = ("level=", "time=", "-->", "subprocess exited with status")
 
 
@@ -119,7 +120,10 @@ def _run_failed(progress: Progress, command: str, status: str) -> str:
     said = [line for line in progress.tail if not _AT.search(line) and not _noise(line)]
     end = " / ".join(said[-_QUOTED:])[-600:]
     what = progress.step or command[:300]
-    return f"{what} ended with status {status}" + (f"; it said last: {end}" if end else "")
+    text = f"{what} ended with status {status}"
+    if status == _KILLED:
+        text += " (killed, most likely for want of memory: builder.memory_mib)"
+    return text + (f"; it said last: {end}" if end else "")
 
 
 def _noise(line: str) -> bool:
