@@ -37,7 +37,7 @@ class Lines:
     def feed(self, place: int, data: bytes) -> list[Written]:
         """Return the lines that `data` completes; a gap before it is one that says so."""
         found = []
-        if place > self.place:
+        if place > self.place > 0:  # a new microVM begins behind what its image has printed
             found = [*self.flush(), Written(text=_lost(place - self.place), end=place)]
         self.place = place + len(data)
         *whole, self._rest = (self._rest + data).split(b"\n")

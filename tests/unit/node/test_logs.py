@@ -32,6 +32,11 @@ def test_the_place_is_behind_what_has_been_said() -> None:
     assert lines.flush() == []
 
 
+def test_a_new_microvm_has_not_lost_what_its_image_printed() -> None:
+    (line,) = Lines(0).feed(400, b"first\n")
+    assert (line.text, line.end) == ("first", 406)
+
+
 def test_what_was_lost_is_said() -> None:
     lines = Lines(0)
     assert lines.feed(0, b"begun") == []
