@@ -34,6 +34,7 @@ def test_a_person_uses_the_console(server: BarServer, ek: Emberkeep, page: Page,
     shots = Path(word("SHOTS") or tmp_path)
     _log_in(server, page, shots)
     _launch(page, shots)
+    _built_images(page)
     _use_the_terminal(page)
     for scheme in ("light", "dark"):
         _look(page, shots, scheme)
@@ -57,6 +58,7 @@ def test_a_person_uses_the_console(server: BarServer, ek: Emberkeep, page: Page,
     page.click("#confirm-yes")
     page.until("!document.getElementById('no-vms').hidden", within=STEP_S)
     assert ek.list() == []
+    page.until("document.querySelector('#events li').dataset.kind === 'terminated'", within=STEP_S)
     kinds = page.says("[...document.querySelectorAll('#events li')].map((li) => li.dataset.kind)")
     assert [kind for kind in kinds[::-1] if kind != "snapshot-made"] == [
         "launching", "running", "suspending", "suspended", "resuming", "resumed",
@@ -107,6 +109,38 @@ def _launch(page: Page, shots: Path) -> None:
     page.photograph(shots / "launch.png", whole=False)
     page.press("Enter")
     page.until("document.querySelector('#vms .state[data-state=RUNNING]')", within=STEP_S)
+
+
+def _built_images(page: Page) -> None:
+    """What was built has a state instead of snapshots; only what is active can be launched."""
+    page.says(
+        """(async () => {
+            const built = (name, state, more) => ({ name, kind: "built", digest: null,
+              snapshots: {}, state, versions: 2, latest_active: null, latest_failed: null,
+              ...more });
+            const images = [built("good", "UPDATED", { latest_active: 2 }),
+              built("new", "CREATING", {}), built("bad", "CREATE_FAILED", { latest_failed: 2 })];
+            const real = window.fetch;
+            window.fetch = async (path, ...more) => path === "/v1/images"
+              ? new Response(JSON.stringify({ images })) : real(path, ...more);
+            window.asBefore = () => { window.fetch = real; };
+            await (await import("/console/js/images.js")).showImages();
+        })()"""
+    )
+    said = page.says("[...document.querySelectorAll('#images > li')].map((li) => li.innerText)")
+    assert [" ".join(one.split()) for one in said] == [
+        "good ready 2 versions, 2 is active", "new building 2 versions, none is active",
+        "bad failed 2 versions, none is active, 2 failed",
+    ]  # fmt: skip
+    assert page.says(CONTRAST) == []
+    page.click("#launch")
+    page.until("document.getElementById('launch-dialog').open")
+    assert page.says(
+        "[...document.getElementById('launch-image').options].map((o) => o.value)"
+    ) == ["good"]
+    assert page.says("document.getElementById('launch-memory').disabled")
+    page.press("Escape")
+    page.says("window.asBefore(), import('/console/js/images.js').then((one) => one.showImages())")
 
 
 def _use_the_terminal(page: Page) -> None:

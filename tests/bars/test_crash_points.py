@@ -71,7 +71,11 @@ STEPS: Final = (
 @pytest.fixture
 def server(data: Path, tmp_path: Path) -> Iterator[BarServer]:
     """Run a server that dies where it is asked to."""
-    told = {crash_at.VARIABLE: str(tmp_path / "crash-at"), "PYTHONPATH": str(CHECKOUT)}
+    told = {
+        crash_at.VARIABLE: str(tmp_path / "crash-at"),
+        "PYTHONPATH": str(CHECKOUT),
+        "EMBERKEEP_POOL_WAITING": "0",  # what is only ready would be taken for a leftover
+    }
     with serving(BarServer(data, tmp_path / "home", env=told), prefix=PREFIX) as one:
         yield one
 

@@ -17,6 +17,16 @@ const SAID = {
   terminating: "is being terminated",
   terminated: "is terminated",
   "snapshot-made": "has a new snapshot",
+  "image-creating": "is a new image",
+  "image-updating": "gets a new version",
+  "image-deleting": "is being deleted",
+  "image-deleted": "is deleted",
+  "build-started": "is being built",
+  "build-failed": "could not be built",
+  "version-active": "can be launched",
+  "version-inactive": "can no longer be launched",
+  "version-deleting": "is being deleted",
+  "version-deleted": "is deleted",
 };
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });

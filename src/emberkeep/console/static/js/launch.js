@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { byId, h, text } from "./dom.js";
-import { images, showImages, sizes } from "./images.js";
+import { images, launchable, showImages, sizes } from "./images.js";
 import { showMicroVMs } from "./microvms.js";
 import { busy, fail } from "./notices.js";
 
@@ -29,7 +29,7 @@ async function open() {
   }
   const choice = byId("launch-image");
   const before = choice.value;
-  choice.replaceChildren(...images().map(({ name }) => h("option", { value: name, textContent: name })));
+  choice.replaceChildren(...launchable().map(({ name }) => h("option", { value: name, textContent: name })));
   if (images().some(({ name }) => name === before)) choice.value = before;
   byId("launch-name").value = "";
   changed();
@@ -38,8 +38,10 @@ async function open() {
 
 function changed() {
   const image = images().find(({ name }) => name === byId("launch-image").value);
+  const own = image?.kind === "built"; // its versions say how large it is
+  for (const name of ["launch-memory", "launch-vcpus"]) byId(name).disabled = own;
   const size = `${byId("launch-memory").value}m-${byId("launch-vcpus").value}c`;
-  text(byId("launch-size-hint"), !image ? "" : sizes(image).includes(size)
+  text(byId("launch-size-hint"), !image ? "" : own ? "As large as the image says." : sizes(image).includes(size)
     ? "There is a snapshot of this size: it starts at once."
     : "The first launch in this size takes a snapshot: some seconds more, once.");
   const form = byId("launch-form");
@@ -64,11 +66,9 @@ async function submitted(event) {
 }
 
 function wanted(given) {
-  const body = {
-    image: given.get("image"),
-    memory_mib: Number(given.get("memory")),
-    vcpus: Number(given.get("vcpus")),
-  };
+  const body = { image: given.get("image") };
+  if (given.get("memory")) body.memory_mib = Number(given.get("memory")); // not of an image's own size
+  if (given.get("vcpus")) body.vcpus = Number(given.get("vcpus"));
   if (given.get("name")) body.name = given.get("name");
   const egress = given.get("egress");
   if (egress === "allow") body.egress = { allow: (given.get("allow") ?? "").split(/[\s,]+/).filter(Boolean) };

@@ -18,6 +18,9 @@ const TOLD = {
   "vmm-died": "has died",
   "suspend-failed": "could not be suspended",
   "resume-failed": "could not be resumed",
+  "build-failed": "could not be built",
+  "version-active": "can be launched",
+  "image-deleted": "is deleted",
 };
 
 /** Follow the node as long as the page is there. */
@@ -66,8 +69,8 @@ function take(message) {
   if (!line) return;
   const event = JSON.parse(line.slice(6));
   addEvent(event);
-  if (TOLD[event.kind]) announce(`${event.name} ${TOLD[event.kind]}`);
-  if (event.kind === "snapshot-made") showImages();
+  if (TOLD[event.kind]) announce(`${event.name || event.image} ${TOLD[event.kind]}`);
+  if (/^(snapshot|image|build|version)-/.test(event.kind)) showImages().catch(() => {});
   else showMicroVMs();
 }
 
