@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from emberkeep.base.aio import in_thread
@@ -19,7 +18,7 @@ from emberkeep.store.images import Images
 from emberkeep.store.keys import AccessKeys
 from emberkeep.store.listing import Listing
 from emberkeep.store.microvms import MicroVMs
-from emberkeep.store.transactions import Database
+from emberkeep.store.transactions import READERS, Database
 from emberkeep.store.upgrade import upgrade
 from emberkeep.store.usage import UsageRecords
 
@@ -47,18 +46,19 @@ async def opened(path: Path) -> AsyncGenerator[Stores]:
     """
     with told(path):
         await in_thread(upgrade, path)
-    reader = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
+    reader = create_engine(
+        URL.create("sqlite", database=str(path)),
         isolation_level="AUTOCOMMIT",
-        pool_size=2,
-        max_overflow=2,
+        pool_size=READERS,
+        max_overflow=0,
+        connect_args={"check_same_thread": False},
     )
     writer = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=StaticPool,  # one connection, for one thread at a time
         connect_args={"check_same_thread": False},
     )
-    for engine in (reader.sync_engine, writer):
+    for engine in (reader, writer):
         event.listen(engine, "connect", _prepare)
     database = Database(reader, writer, path)
     try:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, delete, insert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, Engine, Executable, Result, delete, insert
 
 from emberkeep.base.aio import finish
 from emberkeep.domain.events import Event
@@ -17,6 +16,7 @@ from emberkeep.store.schema import events
 
 T = TypeVar("T")
 
+READERS: Final = 2  # at once: with WAL they wait for nobody
 KEPT: Final = 20_000  # events; at least so many
 _TRIMMED_EVERY: Final = 100
 _WITHIN_S: Final = 30.0
@@ -34,16 +34,18 @@ class Database:
     """One SQLite file. A caller that is cancelled leaves no half-done operation behind.
 
     SQLite has one writer: here it is a thread that carries out whole transactions, so nobody polls
-    for a lock, and the statements of one cost no way to a thread and back each.
+    for a lock, and the statements of one cost no way to a thread and back each. A read is one such
+    way, too, in a thread of the readers.
     """
 
-    def __init__(self, reader: AsyncEngine, writer: Engine, path: Path) -> None:
+    def __init__(self, reader: Engine, writer: Engine, path: Path) -> None:
         self.reader = reader
         self.writer = writer
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+        self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="database-read")
 
-    async def read(self, statement: Executable) -> CursorResult[Any]:
+    async def read(self, statement: Executable) -> Result[Any]:
         """Return what one statement finds."""
         with told(self._path):
             return await finish(self._read(statement), within=_WITHIN_S)
@@ -70,11 +72,16 @@ class Database:
         """Close every connection."""
         await self._in_turn(self.writer.dispose)
         self._thread.shutdown()
-        await self.reader.dispose()
+        self._reading.shutdown()
+        self.reader.dispose()
 
-    async def _read(self, statement: Executable) -> CursorResult[Any]:
-        async with self.reader.connect() as connection:
-            return await connection.execute(statement)
+    async def _read(self, statement: Executable) -> Result[Any]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, self._found, statement)
+
+    def _found(self, statement: Executable) -> Result[Any]:
+        with self.reader.connect() as connection:
+            return connection.execute(statement).freeze()()
 
     async def _write(self, statement: Executable | None, event: Event | None) -> int:
         return await self._in_turn(lambda: self._transaction(statement, event))
