@@ -7,6 +7,7 @@ from emberkeep.aws.call import Call
 from emberkeep.aws.errors import not_found
 from emberkeep.aws.operations.identifiers import image_name, version_number
 from emberkeep.control import texts
+from emberkeep.domain.errors import NotFound
 from emberkeep.domain.images import Build, Recipe, Sizes
 
 _ASSUMED: Final = "ARM_64"  # what a request means at AWS that names no architecture
@@ -21,25 +22,28 @@ _FILTERS: Final = ("architecture", "chipset", "chipsetGeneration")
 
 async def get(call: Call) -> dict[str, Any]:
     """GetMicrovmImageBuild."""
-    name, number = image_name(call), version_number(call)
-    version = await call.images.version(call.caller, name, number)
-    build_id = call.input["buildId"]
-    page = await call.images.builds(call.caller, name, number)
-    found = next((build for build in page.items if build.id == build_id), None)
-    if found is None:
+    name, number, build_id = image_name(call), version_number(call), call.input["buildId"]
+    try:
+        found = await call.images.build(call.caller, build_id)
+    except NotFound:
+        found = None
+    if found is None or (found.image.name, found.version.number) != (name, number):
+        await call.images.version(call.caller, name, number)  # perhaps there is not even that
         arn = call.caller.arn(name)
-        raise not_found(texts.no_build(arn, texts.number(version.number), build_id))
-    return _shown(call, name, found) | {"snapshotBuild": _sizes(found.sizes)}
+        raise not_found(texts.no_build(arn, texts.number(number), build_id))
+    return _shown(call, name, found.build) | {"snapshotBuild": _sizes(found.build.sizes)}
 
 
 async def list_(call: Call) -> dict[str, Any]:
     """ListMicrovmImageBuilds: the filters come behind the paging."""
     name, number = image_name(call), version_number(call)
-    version = await call.images.version(call.caller, name, number)
     page = await call.images.builds(
         call.caller, name, number, after=call.position(), limit=call.most()
     )
-    wanted = _is_wanted(call, version.recipe)
+    wanted = True
+    if any(one in call.input for one in _FILTERS):
+        version = await call.images.version(call.caller, name, number)
+        wanted = _is_wanted(call, version.recipe)
     return {
         "items": [_shown(call, name, build) for build in page.items if wanted],
         "nextToken": call.token(page.after) if page.after is not None else None,
