@@ -9,6 +9,7 @@ from emberkeep.domain.errors import (
     Denied,
     EmberkeepError,
     Invalid,
+    NoCapacity,
     NoSpace,
     NotFound,
     QuotaExceeded,
@@ -43,6 +44,7 @@ _MICROVMS: Final[Mapping[type[EmberkeepError], str]] = {
     Throttled: "ThrottlingException",
     Denied: "AccessDeniedException",
     NoSpace: "InsufficientCapacityException",
+    NoCapacity: "InsufficientCapacityException",
     Unavailable: "InsufficientCapacityException",
 }
 _CORE: Final[Mapping[type[EmberkeepError], str]] = {
