@@ -36,6 +36,7 @@ microvms: Final = Table(
     Column("image_version", Integer),
     Column("account", String, nullable=False),
     Index("microvms_of_account", "account", "created_at", "id"),
+    Index("microvms_of_image", "account", "image", "created_at", "id"),
     Index(
         "microvms_client_token",
         "account",
