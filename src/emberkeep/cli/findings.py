@@ -10,9 +10,10 @@ from emberkeep.artifacts import Artifacts
 from emberkeep.base.aio import in_thread
 from emberkeep.cli.shell import print_json
 from emberkeep.doctor.examine import Subject, examine
-from emberkeep.doctor.findings import Finding, Level, healthy
+from emberkeep.doctor.findings import Finding, Level, fail, healthy, warn
 from emberkeep.domain.errors import EmberkeepError
 from emberkeep.network.examined import looked_at
+from emberkeep.serve.access import is_loopback
 from emberkeep.serve.config import effective
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _MARKS: Final = {
 
 def report(settings: "Settings", *, as_json: bool) -> bool:
     """Examine this machine and say what was found; return whether Emberkeep can work here."""
-    findings = asyncio.run(_examined(settings))
+    findings = [*asyncio.run(_examined(settings)), *_of_settings(settings)]
     if as_json:
         print_json(
             {
@@ -39,6 +40,16 @@ def report(settings: "Settings", *, as_json: bool) -> bool:
     else:
         _print(findings, settings)
     return healthy(findings)
+
+
+def _of_settings(settings: "Settings") -> list[Finding]:
+    """Judge what is configured, whatever the machine is like."""
+    if not settings.auth.open:
+        return []
+    remedy = "leave out auth.open (EMBERKEEP_AUTH_OPEN) where others use this machine"
+    if not is_loopback(settings.listen.host):
+        return [fail("keys", f"none is asked for, on {settings.listen}: it will not start", remedy)]
+    return [warn("keys", "none is asked for: everybody on this machine may do everything", remedy)]
 
 
 async def _examined(settings: "Settings") -> list[Finding]:
