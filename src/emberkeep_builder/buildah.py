@@ -61,7 +61,7 @@ def build(
 ) -> str:
     """Build, and return the image's id; `Failed` says what of the Dockerfile went wrong."""
     argv = [
-        "buildah", "bud", "--layers", "--isolation", "chroot", "--format", "docker",
+        "buildah", "bud", "--layers", "--force-rm", "--isolation", "chroot", "--format", "docker",
         "--pull=false", "--file", str(_DOCKERFILE), "--iidfile", str(_ID), "--tag", IMAGE,
         *arguments, str(context),
     ]  # fmt: skip
@@ -77,9 +77,10 @@ def build(
         _follow(process, progress)
         keeper.join()
     if late.is_set():
-        raise Failed(*output.late(progress, timeout_s))
+        raise Failed(*output.late(progress, timeout_s), spoils=True)
     if process.returncode:
-        raise Failed(*output.meaning(progress, process.returncode, resolved.mapped))
+        said = output.meaning(progress, process.returncode, resolved.mapped)
+        raise Failed(*said, spoils=progress.no_room or process.returncode < 0)
     return _ID.read_text("ascii").strip().removeprefix("sha256:")
 
 

@@ -64,9 +64,13 @@ class Result:
 
 
 class Failed(Exception):
-    """The build is at its end: a failure code of the AWS and a text for people."""
+    """The build is at its end: a failure code of the AWS and a text for people.
 
-    def __init__(self, code: str, reason: str) -> None:
+    Where it `spoils` the cache, buildah could not put away what it had begun.
+    """
+
+    def __init__(self, code: str, reason: str, *, spoils: bool = False) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.spoils = spoils

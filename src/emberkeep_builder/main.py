@@ -8,7 +8,7 @@ import subprocess  # noqa: TID251  it runs in the builder's microVM
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -48,20 +48,22 @@ def main() -> None:
     """Build as the first argument says, and leave a result."""
     job, span = Job.of_text(sys.argv[1]), Spans()
     # when memory is short, a step of the Dockerfile ends before what is to tell of it
-    Path("/proc/self/oom_score_adj").write_text("-900", "ascii")
+    with suppress(PermissionError):
+        Path("/proc/self/oom_score_adj").write_text("-900", "ascii")
     try:
         kernel.mount(kernel.device("cache"), WORK, "ext4", kernel.NO_TIMES, "barrier=0")
     except OSError as error:
         Result(code="INTERNAL_PLATFORM_ERROR", reason=f"the cache: {error}").write()
         return
+    spoilt = False
     try:
         result = _built(job, span)
     except Failed as failed:
-        result = Result(code=failed.code, reason=failed.reason)
+        result, spoilt = Result(code=failed.code, reason=failed.reason), failed.spoils
     except OSError as error:
-        result = _failed_by(error)
+        result, spoilt = _failed_by(error), True
     with span("put away"):
-        clean = _put_away()
+        clean = _put_away() and not spoilt
     replace(result, clean=clean, spans=span.seconds).write()
 
 

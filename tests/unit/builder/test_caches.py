@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def caches(tmp_path):
-    return Caches(tmp_path / "cache", disk_gib=1, most=300 * MIB, most_of_all=400 * MIB)
+    return Caches(tmp_path / "cache", disk_gib=1, most=60 * MIB, most_of_all=80 * MIB)
 
 
 def write(path, mib: int) -> None:
@@ -66,7 +66,7 @@ async def test_accounts_and_images_have_their_own(caches):
 
 async def test_one_that_has_grown_too_large_is_dropped(caches):
     async with caches.lent("a", "i", fresh=False) as cache:
-        write(cache.path, 301)
+        write(cache.path, 61)
         cache.clean = True
 
     assert not cache.path.exists()
@@ -76,7 +76,7 @@ async def test_of_all_the_longest_unused_goes(caches):
     paths = {}
     for image in ("i", "j", "k"):
         async with caches.lent("a", image, fresh=False) as cache:
-            write(cache.path, 150)
+            write(cache.path, 30)
             cache.clean = True
             paths[image] = cache.path
 

@@ -101,6 +101,7 @@ def test_no_bytes_are_more_than_a_failed_build(data):
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
 ))  # fmt: skip
 def test_no_values_are_more_than_a_failed_build(value):
     data = json.dumps({"config": value, "code": None}).encode()
