@@ -73,6 +73,7 @@ class MicroVMFacts(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
     image: str
+    image_version: int | None = None
     state: str
     state_reason: str | None = ""
     memory_mib: int

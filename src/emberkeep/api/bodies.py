@@ -57,6 +57,7 @@ class Launch(Request, frozen=True, kw_only=True):
     token_life_s: Annotated[int, Meta(ge=1)] = LIFE_S
     shell_ingress: bool = False
     idle_policy: Idle | None = None
+    payload: Annotated[str, Meta(max_length=4096, description="for the run hook")] | None = None
 
     def ingress(self) -> Ingress:
         """Return how the outside may reach the microVM."""
@@ -204,6 +205,7 @@ class MicroVMBody(Struct, frozen=True, kw_only=True):
     id: str
     name: str
     image: str
+    image_version: int | None  # of an image that was built
     state: State
     state_reason: str
     memory_mib: int
@@ -231,6 +233,7 @@ class MicroVMBody(Struct, frozen=True, kw_only=True):
             id=vm.id,
             name=vm.name,
             image=vm.image,
+            image_version=vm.image_version,
             state=vm.state,
             state_reason=vm.state_reason,
             memory_mib=vm.size.memory.mib,

@@ -74,6 +74,7 @@ async def launch(call: Call[None, Launch]) -> MicroVMBody:
         execution_role=wanted.execution_role,
         ingress=wanted.ingress(),
         account=call.caller.account,
+        hook_payload=wanted.payload,
     )
     return _shown(call.context, await call.node.launch(request))
 

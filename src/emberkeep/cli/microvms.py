@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--memory", metavar="SIZE", help='MiB, or such as "2 GiB".')
 @click.option("--vcpus", type=int, help="1 to 16.")
 @click.option("--name", help="Its name; one is made up otherwise.")
+@click.option("--payload", metavar="TEXT", help="What its run hook is given.")
 @role_option
 @egress_option
 @ingress_options
@@ -38,18 +39,19 @@ def launch(  # noqa: PLR0913  one for each option
     memory: str | None,
     vcpus: int | None,
     name: str | None,
+    payload: str | None,
     role: str | None,
     egress: tuple[str, ...],
     as_json: bool,
     **ingress: Any,  # noqa: ANN401  how it can be reached
 ) -> None:
-    """Launch a microVM from IMAGE, such as debian-12, and print its name."""
+    """Launch a microVM from IMAGE (debian-12, NAME, NAME:VERSION) and print its name."""
     with client() as ek, waiting("launching (the first of an image and size takes its snapshot)"):
         from emberkeep_sdk import Ingress  # noqa: PLC0415  start-up time
 
         vm = ek.launch(
             image, memory=memory, vcpus=vcpus, name=name, egress=egress or None,
-            ingress=Ingress(**ingress), role=role,
+            ingress=Ingress(**ingress), role=role, payload=payload,
         )  # fmt: skip
     if as_json:
         print_json(facts_of(vm))

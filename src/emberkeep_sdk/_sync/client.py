@@ -64,12 +64,14 @@ class Emberkeep:
         egress: str | Sequence[str] | None = None,
         ingress: Ingress | None = None,
         role: str | None = None,
+        payload: str | None = None,
     ) -> MicroVM:
         """Launch a microVM from `image`; `memory` is in MiB, or text such as "2 GiB".
 
         `egress` is what it may reach: "internet" (public addresses), "none", or a list of
         destinations such as "203.0.113.0/24:443/tcp"; `ingress` how it can be reached itself;
-        `role` whose temporary credentials its metadata service tells, as the server knows it.
+        `role` whose temporary credentials its metadata service tells, as the server knows it;
+        `payload` what its run hook is given.
 
         As a context manager it is terminated at the end of the block.
         """
@@ -80,6 +82,7 @@ class Emberkeep:
             "vcpus": vcpus,
             "egress": egress_policy(egress),
             "execution_role": role,
+            "payload": payload,
             **(ingress.body() if ingress else {}),
         }
         body = {key: value for key, value in wanted.items() if value is not None}

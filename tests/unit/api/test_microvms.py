@@ -30,6 +30,7 @@ async def test_launch_answers_the_microvm(api: Api):
         "id": microvm().id,
         "name": "web",
         "image": "debian-12",
+        "image_version": None,
         "state": "RUNNING",
         "state_reason": "",
         "memory_mib": 512,
