@@ -7,17 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from emberkeep.base import proc
 from emberkeep.domain.microvms import MicroVM
 from emberkeep.domain.requests import ExecRequest, LaunchRequest
 from emberkeep.domain.units import Memory, Size
-from emberkeep.node.images import Shapes
-from emberkeep.node.layout import owned
 from emberkeep.node.node import Node
-from emberkeep.serve import app
-from emberkeep.serve.config import load
+from emberkeep.node.shapes import Shapes
 from emberkeep.vmm.shape import Shape
 from tests.bars.servers import IMAGE
+from tests.vm import nodes
 
 
 class _Pinned(Shapes):
@@ -26,23 +23,19 @@ class _Pinned(Shapes):
     def __init__(self, like: Shapes, machine: str) -> None:
         self._like, self._pinned = like, machine
 
-    def of(self, *args: Any) -> Shape:
+    def of(self, *args: Any, **options: Any) -> Shape:
         """Return the same shape on that machine."""
-        return replace(self._like.of(*args), machine=self._pinned)
+        return replace(self._like.of(*args, **options), machine=self._pinned)
 
 
 @asynccontextmanager
 async def node(data: Path, *, machine: str = "", qemu: str = "") -> AsyncGenerator[Node]:
     """Run a node on `data` for the length of the block."""
-    options = {"data": str(data), "vmm.accelerator": "tcg", **({"vmm.qemu": qemu} if qemu else {})}
-    settings = load(options, environ={"HOME": str(data)})
-    proc.adopt_orphans()
-    with owned(data):
-        async with app._node(settings) as one:
-            if machine:
-                images = one.ground.images
-                images._shapes = _Pinned(images._shapes, machine)
-            yield one
+    async with nodes.node(data, qemu=qemu) as (one, _):
+        if machine:
+            images = one.ground.images
+            images._shapes = _Pinned(images._shapes, machine)
+        yield one
 
 
 async def launched(one: Node, name: str) -> MicroVM:

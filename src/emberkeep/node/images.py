@@ -77,7 +77,7 @@ class Images:
         path = self._path(source, shape)
         async with self._turns.setdefault(path, asyncio.Lock()):
             if not path.exists():
-                await self._maker.make(shape, path, source, tell)
+                await self._made(shape, path, source, tell)
                 await self._journal.snapshot_made(source.image, str(size))
             full = await self._intact(path)
         if full.shape != shape:
@@ -113,6 +113,16 @@ class Images:
             del self._turns[path]
             self._verified.pop(path, None)
         await aio.in_thread(remove_tree, folder)
+
+    async def _made(
+        self, shape: Shape, path: Path, source: Source, tell: Callable[[str], None]
+    ) -> None:
+        try:
+            await self._maker.make(shape, path, source, tell)
+        except BaseException:
+            with suppress(OSError):  # there may be snapshots of other sizes
+                path.parent.rmdir()
+            raise
 
     def _path(self, source: Source, shape: Shape) -> Path:
         return self._layout.images / source.key / f"{shape.size}-{shape.key}"

@@ -1,5 +1,6 @@
 """Making a full snapshot: start from nothing, wait until what shall run is ready, take."""
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from emberkeep.vmm.machine import Machine
 from emberkeep.vmm.shape import Shape
 from emberkeep.vmm.snapshot import DISK, seal, unsealed
 
+_LAST_WORDS_S: Final = 0.5
 _BOOTS: Final = 4
 _CONSOLE_BYTES: Final = 64 * 1024
 _log = structlog.get_logger()
@@ -133,6 +135,7 @@ class Maker:
 
 async def _died(machine: Machine) -> None:
     await proc.ended(machine.pidfd)
+    await asyncio.sleep(_LAST_WORDS_S)  # what stands last on its console says why
     raise GuestError(machine.last_words() or "its VMM ended")
 
 
