@@ -15,6 +15,13 @@ down_revision: Final = "0007"
 
 def upgrade() -> None:
     """Make the tables; a recipe, a root, sizes, tags and answers are JSON."""
+    _images()
+    _versions()
+    _builds()
+    _tokens()
+
+
+def _images() -> None:
     op.create_table(
         "images",
         sa.Column("id", sa.String, primary_key=True),
@@ -30,6 +37,9 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer, nullable=False),
     )
     op.create_index("images_name", "images", ["account", "name"], unique=True)
+
+
+def _versions() -> None:
     op.create_table(
         "image_versions",
         sa.Column("image_id", sa.String, primary_key=True),
@@ -44,6 +54,9 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.Float, nullable=False),
         sa.Column("revision", sa.Integer, nullable=False),
     )
+
+
+def _builds() -> None:
     op.create_table(
         "builds",
         sa.Column("id", sa.String, primary_key=True),
@@ -67,6 +80,9 @@ def upgrade() -> None:
         ["created_at"],
         sqlite_where=sa.text("state IN ('PENDING', 'IN_PROGRESS')"),
     )
+
+
+def _tokens() -> None:
     op.create_table(
         "image_tokens",
         sa.Column("account", sa.String, primary_key=True),
