@@ -1,0 +1,193 @@
+"""Verbs that are answered when they are durable, and what becomes of them."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emberkeep.domain.due import IDLE_OVER, Due, Verb
+from emberkeep.domain.errors import GuestError, NotFound
+from emberkeep.domain.images import Hooks, Main, Root, Source
+from emberkeep.domain.microvms import MicroVM, State
+from emberkeep.domain.requests import LaunchRequest
+from emberkeep.domain.terms import Terms
+from emberkeep.node import lives
+from emberkeep.node.terminate import ended
+from tests.fakes.values import microvm
+from tests.unit.node.test_ends import World, world
+
+SOURCE = Source(
+    image="debian-12",
+    key="debian-12",
+    root=Root(disks=(), main=Main(), managed=True, bytes=0),
+    hooks=Hooks(port=9000, ready=60, run=1),
+)
+REQUEST = LaunchRequest(
+    image="debian-12", source=SOURCE, hook_payload="secret", terms=Terms(promised=True)
+)
+
+
+class Launches:
+    """Stands for what takes a row to RUNNING: it waits for a word, and may fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+        self.fails = False
+        self.cancelled = False
+        monkeypatch.setattr(lives, "prepared", self._prepared)
+        monkeypatch.setattr(lives, "brought_up", self._brought_up)
+        monkeypatch.setattr(lives, "Place", dict)
+
+    async def _prepared(self, *_: object) -> Any:
+        await asyncio.sleep(0.05)  # longer than an answer waits
+        if self.fails:
+            raise GuestError("it does not come up")
+
+    async def _brought_up(self, ground: Any, vm: MicroVM, place: object, spans: object) -> MicroVM:
+        self.begun.set()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            await ended(ground, vm.id, "it could not be launched")
+            raise
+        up: MicroVM = await ground.registry.save(replace(vm.to(State.RUNNING), hook_payload=None))
+        return up
+
+
+@pytest.fixture
+def launches(monkeypatch: pytest.MonkeyPatch) -> Launches:
+    return Launches(monkeypatch)
+
+
+async def reached(w: World, microvm_id: str, state: State) -> MicroVM:
+    """Wait until a microVM is in `state`."""
+    async with asyncio.timeout(10):
+        while (vm := w.ground.registry.peek(microvm_id)) and vm.state is not state:
+            await w.ground.registry.change(microvm_id)
+    return vm or await w.store.get(microvm_id)
+
+
+async def test_a_launch_is_answered_before_it_is_done(tmp_path: Path, launches: Launches):
+    async with world(tmp_path / "data") as w:
+        vm = await w.node.run(REQUEST)
+        assert (vm.state, (await w.store.get(vm.id)).state) == (State.PENDING, State.PENDING)
+        assert (await w.store.get(vm.id)).hook_payload == "secret"
+
+        launches.go.set()
+        up = await reached(w, vm.id, State.RUNNING)
+        assert up.hook_payload is None
+
+
+async def test_what_goes_wrong_later_is_the_reason(tmp_path: Path, launches: Launches):
+    launches.fails = True
+    async with world(tmp_path / "data") as w:
+        vm = await w.node.run(REQUEST)
+
+        over = await reached(w, vm.id, State.TERMINATED)
+
+        assert over.state_reason == "it could not be launched: it does not come up"
+
+
+async def test_what_is_known_at_once_is_refused(tmp_path: Path):
+    async with world(tmp_path / "data") as w:
+        before = len(w.ground.registry.all())
+        with pytest.raises(NotFound):
+            await w.node.run(LaunchRequest(image="nothing"))
+
+        assert len(w.ground.registry.all()) == before
+
+
+async def test_a_launch_that_is_ended_gives_way(tmp_path: Path, launches: Launches):
+    async with world(tmp_path / "data") as w:
+        vm = await w.node.run(REQUEST)
+        await launches.begun.wait()
+
+        ending = await w.node.lives.terminate(vm.id)
+
+        assert ending.state is State.TERMINATING
+        assert (await reached(w, vm.id, State.TERMINATED)).state_reason == "Success."
+        assert launches.cancelled
+
+
+async def test_a_launch_can_be_ended_before_its_turn(tmp_path: Path, launches: Launches):
+    async with world(tmp_path / "data") as w:
+        vm = await w.node.run(REQUEST)
+
+        await w.node.lives.terminate(vm.id)
+
+        assert (await reached(w, vm.id, State.TERMINATED)).state_reason == "Success."
+        assert not launches.begun.is_set()
+
+
+async def test_an_end_is_durable_while_another_verb_has_the_turn(tmp_path: Path):
+    async with world(tmp_path / "data") as w:
+        id_ = w.vm.id
+        async with w.node.verbs.turn(id_):
+            ending = await w.node.lives.terminate(id_)
+            assert (await w.store.get(id_)).state is ending.state is State.TERMINATING
+
+        assert (await reached(w, id_, State.TERMINATED)).state_reason == "Success."
+
+
+async def test_what_is_due_says_why(tmp_path: Path):
+    async with world(tmp_path / "data") as w:
+        vm = w.vm
+
+        await w.node.lives.carry_out(vm, Due(at=0, verb=Verb.TERMINATE, reason=IDLE_OVER))
+
+        assert (await w.store.get(vm.id)).state_reason == IDLE_OVER
+
+
+async def test_a_launch_that_was_promised_is_taken_up(tmp_path: Path, launches: Launches):
+    async with world(tmp_path / "data") as w:
+        vm = replace(microvm(7, terms=Terms(promised=True)), snapshot="")
+        await w.ground.registry.add(vm)
+        launches.go.set()
+
+        async def of(_: MicroVM) -> Source:
+            return SOURCE
+
+        w.ground.sources.of = of
+        w.node.lives.take_up(vm)
+
+        assert (await reached(w, vm.id, State.RUNNING)).revision == 1
+
+
+async def test_one_whose_image_is_gone_ends_with_the_reason(tmp_path: Path, launches: Launches):
+    async with world(tmp_path / "data") as w:
+        vm = microvm(7, image="gone", terms=Terms(promised=True))
+        await w.ground.registry.add(vm)
+
+        w.node.lives.take_up(vm)
+
+        over = await reached(w, vm.id, State.TERMINATED)
+        assert over.state_reason.startswith("it could not be launched: there is no image 'gone'")
+
+
+@pytest.mark.parametrize(
+    ("vm", "verb"),
+    [
+        (microvm(state=State.SUSPENDING), "suspend"),
+        (microvm(state=State.PENDING, delta="delta-3"), "resume"),
+    ],
+)
+async def test_interrupted_verbs_are_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vm: MicroVM, verb: str
+):
+    async with world(tmp_path / "data") as w:
+        asked: list[str] = []
+
+        async def done(microvm_id: str) -> MicroVM:
+            asked.append(microvm_id)
+            return vm
+
+        whole = replace(w.node.lives._whole, **{verb: done})
+        monkeypatch.setattr(w.node.lives, "_whole", whole)
+        w.node.lives.take_up(vm)
+        await w.node.verbs.settled()
+
+        assert asked == [vm.id]
