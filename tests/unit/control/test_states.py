@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from structlog.testing import capture_logs
 
+from emberkeep.base.aio import first
 from emberkeep.base.clock import HostClock
 from emberkeep.control import plans
 from emberkeep.control.images import ImageControl
@@ -84,6 +85,7 @@ class Images_(RuleBasedStateMachine):  # noqa: N801  Hypothesis shows the name
         self.folder = Path(tempfile.mkdtemp())
         self.tools = FakeTools()
         self.held = AsyncExitStack()
+        self.hangs: list[asyncio.Event] = []
         self.images: ImageControl
 
     @initialize()
@@ -124,7 +126,10 @@ class Images_(RuleBasedStateMachine):  # noqa: N801  Hypothesis shows the name
     @rule(step=st.sampled_from(STEPS), fate=st.sampled_from(sorted(FATES)))
     def fated(self, step: str, fate: str) -> None:
         """What becomes of the builds that come to `step` from now on."""
-        self.tools.fate[step] = asyncio.Event() if fate == "hangs" else FATES[fate]
+        self.tools.fate[step] = FATES[fate]
+        if fate == "hangs":
+            self.hangs.append(asyncio.Event())
+            self.tools.fate[step] = self.hangs[-1]
 
     @rule(turns=st.integers(1, 20))
     def go_on(self, turns: int) -> None:
@@ -187,7 +192,9 @@ class Images_(RuleBasedStateMachine):  # noqa: N801  Hypothesis shows the name
                 await self.over.wait()
 
         self.server = asyncio.ensure_future(serve())  # noqa: TID251  a test's
-        await up.wait()
+        await first(up.wait(), asyncio.wait({self.server}))
+        if self.server.done():
+            self.server.result()
 
     async def _close(self, *, kill: bool) -> None:
         if kill:  # nothing is put back by the one that dies
@@ -224,10 +231,9 @@ class Images_(RuleBasedStateMachine):  # noqa: N801  Hypothesis shows the name
 
     async def _ended_well(self) -> None:
         """Once nothing fails any more, all comes to its end, and nothing is left over."""
-        for fate in self.tools.fate.values():
-            if isinstance(fate, asyncio.Event):
-                fate.set()
         self.tools.fate.clear()
+        for event in self.hangs:
+            event.set()
         while True:
             news = self.images._ledger.news
             images = await self.images._records.every_image()
