@@ -1,8 +1,8 @@
 """Tasks that have a parent: the one place of the server that starts them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -29,6 +29,18 @@ async def beside(*jobs: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     else:
         return
     raise only  # the group is our detail; out here, so that `only` keeps its own cause
+
+
+@contextmanager
+def unwrapped() -> Generator[None]:
+    """Raise the first thing that went wrong in the block, and not the groups it came in."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        found: BaseException = errors
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        raise found from errors
 
 
 async def finish(job: Coroutine[Any, Any, T], *, within: float) -> T:

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
@@ -17,7 +17,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from emberkeep.api import SERVER_OPTIONS, build_app
+from emberkeep.api import SERVER_OPTIONS, Shutdown, build_app
 from emberkeep.artifacts.artifacts import Artifacts
 from emberkeep.aws.app import AwsFace
 from emberkeep.aws.beside import SERVICES, Beside
@@ -42,8 +42,8 @@ from emberkeep.serve.config import Settings
 from emberkeep.serve.confine import confined
 from emberkeep.serve.faces import Faces, OnlyPages
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
-from emberkeep.serve.images import built_images
-from emberkeep.serve.life import lend, lived, timed
+from emberkeep.serve.images import BuiltImages, built_images
+from emberkeep.serve.life import Lived, lend, lived, timed
 from emberkeep.serve.metrics import Metrics
 from emberkeep.serve.moto import running
 from emberkeep.store.database import Stores, opened
@@ -71,7 +71,7 @@ def serve(settings: Settings, *, ready: Callable[[], None] | None = None) -> Non
     privileges.obtain(settings.data)
     proc.adopt_orphans()
     proc.raise_open_files()  # slots with their relays, endpoints: a few for each microVM
-    with owned(settings.data):
+    with owned(settings.data), aio.unwrapped():
         asyncio.run(_serve(settings, ready or (lambda: None)))
 
 
@@ -96,46 +96,10 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
         ours = lived(settings, node, stores, HostClock())
         node.ground.metadata.lend = partial(lend, access.keyring)
         await building.enter_async_context(timed(node, endpoints))
-        sessions = Sessions(access, time.monotonic)
-        metrics = Metrics()
-        metrics.observe(node, node.ground.registry.all)
-        node.ground.registry.tell(metrics.changed)
-        api = build_app(
-            node,
-            sessions,
-            VERSION,
-            default_memory_mib=settings.node.default_memory_mib,
-            endpoints=endpoints.desk if endpoints else None,
-            images=built.control,
-            uploads=built.uploads,
-            keyring=access.keyring,
-            services=SERVICES if moto else (),
-            metrics=metrics.page,
-            shutdown=end,
-        )
-        aws = AwsFace(
-            Context(
-                node=node,
-                clock=HostClock(),
-                pages=Pages.kept(settings.data),
-                architecture="ARM_64" if platform.machine() == "aarch64" else "X86_64",
-                settings=settings.aws,
-                images=built.control,
-                endpoints=endpoints.desk if endpoints else None,
-                life=ours.life,
-                connectors=ours.connectors,
-                throttle=ours.throttle,
-            ),
-            HANDLERS,
-            access.gate.authenticate,
-        )
-        app: ASGIApp = Faces(
-            metrics.requests("aws", aws),
-            Console(metrics.requests("v1", api), sessions, endpoint=settings.url),
-            moto,
-        )
-        if settings.auth.open:
-            app = OnlyPages(app, settings.url)
+        app = _app(
+            settings, _Behind(node=node, access=access, built=built, ours=ours,
+                              endpoints=endpoints, moto=moto), end,
+        )  # fmt: skip
 
         def ending() -> None:
             node.end_follows()
@@ -148,6 +112,65 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
         if endpoints is not None:
             await endpoints.close()  # first: a request must not wake what is put to sleep
         await node.close(microvms=fate[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Behind:
+    """What the faces of the server speak for."""
+
+    node: Node
+    access: Access
+    built: BuiltImages
+    ours: Lived
+    endpoints: Proxy | None
+    moto: Beside | None
+
+
+def _app(settings: Settings, behind: _Behind, end: Shutdown) -> ASGIApp:
+    """Put the faces together: ours, AWS's, moto's, the console."""
+    node, access, built, ours = behind.node, behind.access, behind.built, behind.ours
+    desk = behind.endpoints.desk if behind.endpoints else None
+    sessions = Sessions(access, time.monotonic)
+    metrics = Metrics()
+    metrics.observe(node, node.ground.registry.all)
+    node.ground.registry.tell(metrics.changed)
+    api = build_app(
+        node,
+        sessions,
+        VERSION,
+        default_memory_mib=settings.node.default_memory_mib,
+        endpoints=desk,
+        images=built.control,
+        uploads=built.uploads,
+        keyring=access.keyring,
+        services=SERVICES if behind.moto else (),
+        metrics=metrics.page,
+        shutdown=end,
+    )
+    aws = AwsFace(
+        Context(
+            node=node,
+            clock=HostClock(),
+            pages=Pages.kept(settings.data),
+            architecture="ARM_64" if platform.machine() == "aarch64" else "X86_64",
+            settings=settings.aws,
+            images=built.control,
+            endpoints=desk,
+            life=ours.life,
+            connectors=ours.connectors,
+            throttle=ours.throttle,
+        ),
+        HANDLERS,
+        access.gate.authenticate,
+    )
+    app: ASGIApp = Faces(
+        metrics.requests("aws", aws),
+        Console(metrics.requests("v1", api), sessions, endpoint=settings.url),
+        behind.moto,
+    )
+    if settings.auth.open:
+        app = OnlyPages(app, settings.url)
+    return app
 
 
 class _Server(uvicorn.Server):
