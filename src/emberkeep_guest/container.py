@@ -180,9 +180,18 @@ async def _run(places: Places, reaper: Reaper, console: Console, login: Login) -
     console.relay(ours)
     status = os.waitstatus_to_exitcode(await reaper.wait(crun))
     if status != 0:
-        await asyncio.sleep(_LAST_WORDS_S)  # what it has said goes to the console first
-        raise NotStarted(f"crun ended with {status}")
+        await asyncio.sleep(_LAST_WORDS_S)  # what it has said is on its way to the console
+        raise NotStarted(await _said(console) or f"crun ended with {status}")
     return _number(pid_file)
+
+
+async def _said(console: Console) -> str:
+    """Return the last line that came out of the container, or of `crun` in its place."""
+    if not console.output.end:
+        return ""
+    _, data = await console.output.read(0, 1 << 20)
+    lines = data.decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def raise_limits() -> None:

@@ -35,7 +35,6 @@ _WARM_UP: Final = (
     *[("echo",)] * 8,
 )
 _FAILED: Final = "EMBERKEEP-FAILED: agent: "  # the agent's word for: there is no workload
-_OF_WORKLOAD: Final = "workload: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +153,7 @@ def check_started(console: Sequence[str]) -> None:
     """Raise `BuildFailed` if `console` says that the main process could not be started."""
     for line in console:
         if line.startswith(_FAILED):
-            said = [it.removeprefix(_OF_WORKLOAD) for it in console if it.startswith(_OF_WORKLOAD)]
-            why = "; ".join([*said[-2:], line.removeprefix(_FAILED)])
+            why = line.removeprefix(_FAILED)
             raise BuildFailed(
                 FailureCode.CONTAINER_BUILD_FAILED, f"The container could not be started: {why}"
             )
