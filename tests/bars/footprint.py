@@ -80,7 +80,9 @@ def _folders(server: BarServer, states: Mapping[str, str]) -> Iterator[str]:
     for name in folders & states.keys():
         yield from _folder(server.home_of(name), states[name])
     for item in (server.data / "run").iterdir():
-        if not item.name.startswith("overlay-"):
+        if item.name == "archives":  # what builds unpack lies here while they do
+            yield from (f"run/archives/{one.name}" for one in item.iterdir())
+        elif not item.name.startswith("overlay-"):
             yield f"run/{item.name}"
     for item in server.data.glob("images/*/.*"):
         yield f"an unsealed {item.name}"
