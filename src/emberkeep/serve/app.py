@@ -95,7 +95,7 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
         endpoints = await held.enter_async_context(_endpoints(settings, node))
         ours = lived(settings, node, stores, HostClock())
         node.ground.metadata.lend = partial(lend, access.keyring)
-        await building.enter_async_context(timed(node, endpoints))
+        await building.enter_async_context(timed(node, endpoints, stores))
         app = _app(
             settings, _Behind(node=node, access=access, built=built, ours=ours,
                               endpoints=endpoints, moto=moto), end,

@@ -1,10 +1,13 @@
 """The life of microVMs as the AWS face has it: verbs, lists, connectors, rates, and the timers."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
+
+import structlog
 
 from emberkeep.aws.call import Life
 from emberkeep.aws.throttle import Throttle
@@ -12,15 +15,19 @@ from emberkeep.base import aio
 from emberkeep.base.clock import Clock
 from emberkeep.control.connectors import ConnectorControl
 from emberkeep.control.keyring import Keyring, new
+from emberkeep.domain.errors import EmberkeepError
 from emberkeep.domain.microvms import MicroVM
 from emberkeep.domain.quotas import allowed
 from emberkeep.domain.roles import LIFETIME_S, Credentials
 from emberkeep.node.node import Node
+from emberkeep.node.views import DAY_S
 from emberkeep.proxy.proxy import Proxy
 from emberkeep.serve.config import Settings
 from emberkeep.store.database import Stores
 
 _NS: Final = 1_000_000_000
+_FORGET_EVERY_S: Final = 3600.0
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +70,20 @@ def lend(keyring: Keyring, vm: MicroVM) -> Credentials:
 
 
 @asynccontextmanager
-async def timed(node: Node, endpoints: Proxy | None) -> AsyncGenerator[None]:
+async def timed(node: Node, endpoints: Proxy | None, stores: Stores) -> AsyncGenerator[None]:
     """Do what becomes due for the length of the block; endpoints say who is idle."""
     if endpoints is not None:
         node.timers.active_at = endpoints.active_at
-    async with aio.beside(node.timers.keep(node.ground.registry.all())):
+    timers = node.timers.keep(node.ground.registry.all())
+    async with aio.beside(timers, _forgetting(stores)):
         yield
+
+
+async def _forgetting(stores: Stores) -> None:
+    """Drop the rows of microVMs that have ended long ago, without end."""
+    while True:
+        await asyncio.sleep(_FORGET_EVERY_S)
+        try:
+            await stores.microvms.forget(time.time() - DAY_S)
+        except EmberkeepError as error:
+            _log.warning("microvms.not_forgotten", why=error.message)
