@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from emberkeep_sdk import Emberkeep, MicroVM
+from tests.vm import aws_flow
 from tests.vm.servers import Server, emberkeep, environment, serving
 
 IMAGE = "debian-12"
@@ -57,8 +58,8 @@ def data(home: Path) -> Path:
 @pytest.fixture(scope="session")
 def server(data: Path, home: Path) -> Iterator[Server]:
     """Run a server that must be left without a trace at the end."""
-    console = {"EMBERKEEP_NODE_CONSOLE_BYTES": str(CONSOLE_BYTES)}
-    with serving(Server(data, home, env=console)) as it:
+    env = {"EMBERKEEP_NODE_CONSOLE_BYTES": str(CONSOLE_BYTES), **aws_flow.SERVER}
+    with serving(Server(data, home, env=env)) as it:
         yield it
 
 

@@ -13,6 +13,8 @@ from botocore.exceptions import ClientError
 from emberkeep_sdk import MicroVM
 from tests.vm.servers import Server, eventually
 
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(400, func_only=True)]
+
 REGION: Final = "us-east-1"
 IMAGE: Final = f"arn:aws:lambda:{REGION}:aws:microvm-image:debian-12"
 CONNECTOR: Final = f"arn:aws:lambda:{REGION}:aws:network-connector:aws-network-connector:"
