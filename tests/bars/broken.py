@@ -28,6 +28,9 @@ _APP: Final = 'FROM debian-12\nCOPY app.py /app.py\nCMD ["python3", "/app.py", "
 _READY: Final = Hooks(port=8080, ready=6)  # ten times that where CPUs are emulated
 
 
+AL2023: Final = "public.ecr.aws/lambda/microvms:al2023-minimal"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Broken:
     """One input: a zip, or an object of S3."""
@@ -148,8 +151,8 @@ DOCKERFILES: Final = (
     Broken(
         name="dnf on Debian",
         code=_CONTAINER,
-        says=("dnf", "Debian"),
-        content=_dockerfile("FROM debian-12\nRUN dnf install -y python3.12\nCMD python3.12\n"),
+        says=("written for Amazon Linux 2023", "calls dnf", "stand-in", "debian-12"),
+        content=_dockerfile(f"FROM {AL2023}\nRUN dnf install -y python3.12\nCMD python3.12\n"),
     ),
 )
 APPLICATIONS: Final = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from emberkeep_sdk import Build, BuildFailed, Emberkeep, NotFound, QuotaExceeded
-from tests.bars.broken import APPLICATIONS, ARCHIVES, DOCKERFILES, OBJECTS, Broken, archive
+from tests.bars.broken import AL2023, APPLICATIONS, ARCHIVES, DOCKERFILES, OBJECTS, Broken, archive
 from tests.bars.knobs import Figures, number
 from tests.bars.servers import BarServer
 from tests.vm.servers import eventually, serving
@@ -72,6 +72,7 @@ def server(data: Path, tmp_path: Path) -> Iterator[BarServer]:
             "EMBERKEEP_LIMITS_MEMORY_OVERCOMMIT": "50",
             "EMBERKEEP_POOL_WAITING": "0",
             "EMBERKEEP_POOL_WARMED": "0",
+            "EMBERKEEP_FROM": f"{AL2023}=debian-12",
             "EMBERKEEP_S3_ENDPOINT": s3,
             "EMBERKEEP_S3_REGION": "us-east-1",
             "EMBERKEEP_S3_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST",
