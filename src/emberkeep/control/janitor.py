@@ -39,6 +39,7 @@ class Janitor:
         self._logs = logs
         self._leftovers = leftovers
         self._sweep = False  # whether there is more to sweep
+        self._tokens_at = 0.0  # when tokens are looked at again
 
     async def keep(self) -> None:
         """Carry out what is to be deleted; sweep at the start, afterwards, and now and then."""
@@ -55,7 +56,7 @@ class Janitor:
             images = await self._records.deleting()
             for image in images:
                 waiting |= not await self._left(image)
-            await self._records.forget_tokens(self._ledger.now() - self._tools.settings.token_s)
+            await self._tokens_forgotten()
         except (EmberkeepError, OSError) as error:
             _log.warning("images.delete", why=str(error))
             return _AGAIN_S
@@ -65,6 +66,13 @@ class Janitor:
         if waiting:
             return _DRAINING_S
         return _AGAIN_S if self._sweep else _SELDOM_S
+
+    async def _tokens_forgotten(self) -> None:
+        """Drop the tokens that are too old to count, now and then."""
+        now = self._ledger.now()
+        if now >= self._tokens_at:
+            await self._records.forget_tokens(now - self._tools.settings.token_s)
+            self._tokens_at = now + _SELDOM_S
 
     async def _left(self, image: Image) -> bool:
         """Carry out what of `image` is to go; return whether that is all done."""

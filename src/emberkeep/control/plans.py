@@ -24,6 +24,7 @@ from emberkeep.domain.images import (
 from emberkeep.domain.records import Caller, Change, Stored
 
 BEING_BUILT: Final = frozenset({ImageState.CREATING, ImageState.UPDATING})
+_LONGEST: Final = 160  # characters of a reason in an event
 _BUILT: Final[Mapping[ImageState, ImageState]] = {
     ImageState.CREATING: ImageState.CREATED,
     ImageState.UPDATING: ImageState.UPDATED,
@@ -111,7 +112,7 @@ def failed(stored: Stored, code: FailureCode, reason: str, *, at: float) -> Plan
     version = stored.version.to(VersionState.FAILED, at=at, reason=reason)
     image = stored.image.to(_NOT_BUILT[stored.image.state], at=at)
     image = replace(image, latest_failed=version.number)
-    told = event(Kind.BUILD_FAILED, image, version.number, at=at, reason=f"{code}: {reason}")
+    told = event(Kind.BUILD_FAILED, image, version.number, at=at, reason=_short(code, reason))
     change = Change(save=(image, version, build), events=(told,))
     return Plan(change=change, image=image, version=version, build=build)
 
@@ -199,6 +200,13 @@ def event(
     """Tell of an image, or of one of its versions."""
     name = image.name if number is None else f"{image.name}:{number}"
     return Event(at=at, kind=kind, image=name, reason=reason, account=image.account)
+
+
+def _short(code: FailureCode, reason: str) -> str:
+    """Return what an event says of a failure; the whole of it is with the build."""
+    first = reason.partition("\n")[0]
+    more = "…" if len(first) > _LONGEST or first != reason else ""
+    return f"{code}: {first[:_LONGEST]}{more}"
 
 
 def _first_rows(image: Image, recipe: Recipe, at: float) -> tuple[Version, Build]:

@@ -1,5 +1,6 @@
 """Images over a real store, with tools that only pretend."""
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -15,10 +16,19 @@ from emberkeep.control.settings import QueueSettings
 from emberkeep.domain.images import Build, BuildState, Image
 from emberkeep.domain.records import Caller
 from emberkeep.store import opened
+from emberkeep.store.upgrade import upgrade
 from tests.fakes.images import FakeTools
 
 ME = Caller()
 ENDS = {BuildState.SUCCESSFUL, BuildState.FAILED}
+
+
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database without anything in it: migrations take their time."""
+    path = tmp_path_factory.mktemp("database") / "emberkeep.db"
+    upgrade(path)
+    return path
 
 
 @pytest.fixture
@@ -30,8 +40,9 @@ Open = Callable[..., AbstractAsyncContextManager[ImageControl]]
 
 
 @pytest.fixture
-def open_images(tmp_path: Path, tools: FakeTools) -> Open:
+def open_images(tmp_path: Path, tools: FakeTools, new_database: Path) -> Open:
     """Open images on the same store, as often as one likes."""
+    shutil.copyfile(new_database, tmp_path / "emberkeep.db")
 
     @asynccontextmanager
     async def opening(
