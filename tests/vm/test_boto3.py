@@ -15,6 +15,8 @@ from tests.vm.servers import Server, eventually
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(400, func_only=True)]
 
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(300, func_only=True)]
+
 REGION: Final = "us-east-1"
 IMAGE: Final = f"arn:aws:lambda:{REGION}:aws:microvm-image:debian-12"
 CONNECTOR: Final = f"arn:aws:lambda:{REGION}:aws:network-connector:aws-network-connector:"
