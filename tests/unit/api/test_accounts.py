@@ -37,6 +37,7 @@ async def test_each_account_sees_its_own(two: Api):
     assert [vm["id"] for vm in mine] == [microvm(11).id]
     assert [vm["id"] for vm in theirs] == [microvm(12).id] == [named["id"]]
     assert status["microvms"] == {"RUNNING": 1}
+    assert status["ready"] == []  # it would name the images of others
     assert limits["account_id"] == OTHER.account
 
 
