@@ -57,8 +57,8 @@ class Janitor:
             for image in images:
                 waiting |= not await self._left(image)
             await self._tokens_forgotten()
-        except (EmberkeepError, OSError) as error:
-            _log.warning("images.delete", why=str(error))
+        except Exception:  # noqa: BLE001  a control loop's item: it is tried again
+            _log.exception("images.delete")
             return _AGAIN_S
         self._sweep |= bool(images)
         if self._sweep:

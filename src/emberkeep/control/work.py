@@ -17,7 +17,7 @@ from emberkeep.control.pipeline import Pipeline, Tools
 from emberkeep.control.plans import Plan
 from emberkeep.control.settings import QueueSettings
 from emberkeep.control.sources import source_key
-from emberkeep.domain.errors import EmberkeepError, NotFound, QuotaExceeded
+from emberkeep.domain.errors import EmberkeepError, NotFound, QuotaExceeded, WrongState
 from emberkeep.domain.images import Build, BuildFailed, BuildState, FailureCode, Sizes
 from emberkeep.domain.records import Stored
 
@@ -89,8 +89,8 @@ class Work:
                 if stored is not None:
                     await self._one(stored)
                     continue
-            except EmberkeepError as error:
-                _log.warning("builds.worker", why=error.message)
+            except Exception:  # noqa: BLE001  a control loop's item: the others go on
+                _log.exception("builds.worker")
                 pause_s = _LOOK_AGAIN_S
             await waited(news, pause_s)
 
@@ -151,8 +151,11 @@ class Work:
         while True:
             try:
                 return await self._apply(begun, outcome)
-            except EmberkeepError as error:
-                _log.warning("build.not_settled", build=begun.build.id, why=error.message)
+            except (WrongState, NotFound) as over:  # it is at its end, whoever saw to that
+                _log.error("build.over", build=begun.build.id, why=over.message)
+                return None
+            except (EmberkeepError, OSError) as error:
+                _log.warning("build.not_settled", build=begun.build.id, why=str(error))
                 await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _apply(self, begun: Stored, outcome: "Outcome") -> None:

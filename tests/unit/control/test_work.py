@@ -7,7 +7,7 @@ import pytest
 
 from emberkeep.control.rules import Quotas
 from emberkeep.control.settings import QueueSettings
-from emberkeep.domain.errors import QuotaExceeded
+from emberkeep.domain.errors import NoSpace, QuotaExceeded
 from emberkeep.domain.images import (
     BuildFailed,
     BuildState,
@@ -280,3 +280,42 @@ async def test_what_happens_is_told(images, tools: FakeTools):
     ]
     assert told[5].reason == "S3_NO_SUCH_KEY: no such key"
     assert {event.account for event in told} == {ME.account}
+
+
+async def test_a_store_that_fails_for_a_while_loses_no_build(
+    open_images: Open, tools: FakeTools, monkeypatch
+):
+    monkeypatch.setattr("emberkeep.control.work._LOOK_AGAIN_S", 0.01)
+    async with open_images(QueueSettings(workers=1)) as images:
+        commit, refused = images._records.commit, []
+
+        async def failing(change: object) -> None:
+            if "validate" in tools.done and len(refused) < 3:
+                refused.append(change)
+                raise NoSpace("the disk is full")
+            await commit(change)
+
+        monkeypatch.setattr(images._records, "commit", failing)
+        await images.create(ME, "web", recipe())
+        image = await settled(images, "web")
+
+    assert (image.state, len(refused)) == (ImageState.CREATED, 3)
+
+
+async def test_a_deletion_that_fails_is_tried_again(images, tools: FakeTools, monkeypatch):
+    monkeypatch.setattr("emberkeep.control.janitor._AGAIN_S", 0.01)
+    await images.create(ME, "web", recipe())
+    await settled(images, "web")
+    forget, refused = tools.forget, []
+
+    async def failing(*words: str) -> None:
+        if len(refused) < 3:
+            refused.append(words)
+            raise OSError("busy")
+        await forget(*words)
+
+    monkeypatch.setattr(tools, "forget", failing)
+    await images.delete(ME, "web")
+    await gone(images, "web")
+
+    assert tools.snapshots == set()
