@@ -11,7 +11,7 @@ from emberkeep_guest.messages import receive_frame
 from emberkeep_guest.output import Output
 from emberkeep_guest.session import Stream
 from tests.unit.guest.conftest import House, built
-from tests.unit.guest.test_snapshots import IDENTITY
+from tests.unit.guest.test_snapshots import IDENTITY, freeze
 
 ECHO = "mkfifo /said; while :; do cat /said; done"
 
@@ -71,7 +71,7 @@ async def test_a_new_microvm_begins_with_nothing(house: House) -> None:
             place, more = await followed(seen)
             data += more
         end = place + len(more)
-        await client.call("freeze")
+        await freeze(client)
     async with house.client() as client:
         fresh = base64.b64encode(bytes(64)).decode()
         now = time.time_ns()
