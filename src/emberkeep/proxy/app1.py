@@ -6,12 +6,13 @@ from typing import Final
 import h11
 
 from emberkeep.domain.ports import ByteStream
+from emberkeep.proxy import plain1
 from emberkeep.proxy.headers import ResponseHead
 from emberkeep.proxy.ports import Broken, Duplex
 from emberkeep.proxy.refusals import Headers
 
 _HEAD: Final = 256 * 1024  # bytes of an answer's header
-_EMPTY: Final = frozenset({204, 304})
+_Request = tuple[bytes, bytes, Headers]
 
 
 class Http1Application:
@@ -25,7 +26,10 @@ class Http1Application:
         self._stream = stream
         self._back = back
         self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD)
-        self._method = b""
+        self._request: _Request | None = None  # a plain one, of which h11 has not heard
+        self._plain = False  # that is the answer, too
+        self._rest = b""
+        self._left = 0  # bytes of its body that have not come
 
     @property
     def silent(self) -> bool:
@@ -36,7 +40,11 @@ class Http1Application:
         """Send the header of a request; without `body` it is complete."""
         self.heard = False
         self.trailers = []
-        self._method = method
+        plain = None if body else plain1.said(method, path, headers)
+        if plain is not None:
+            self._request = (method, path, headers)
+            await self._stream.write(plain)
+            return
         try:
             event = h11.Request(method=method, target=path, headers=headers)
             sent = self._connection.send(event) or b""
@@ -67,6 +75,10 @@ class Http1Application:
 
     async def response(self) -> ResponseHead:
         """Wait for the next header: 1xx, or the answer's."""
+        if self._request is not None:
+            plain = await self._plain_answer(self._request)
+            if plain is not None:
+                return plain
         event = await self._event()
         if isinstance(event, h11.InformationalResponse):
             return ResponseHead(status=event.status_code, headers=list(event.headers.raw_items()))
@@ -80,6 +92,8 @@ class Http1Application:
 
     async def read(self) -> bytes:
         """Return a piece of the answer's body, b"" at its end."""
+        if self._plain:
+            return await self._piece()
         while True:
             event = await self._event()
             if isinstance(event, h11.Data):
@@ -98,7 +112,13 @@ class Http1Application:
     def release(self) -> None:
         """Let go: what can serve another request is kept, all else is broken off. Idempotent."""
         done = h11.DONE
-        if self._connection.our_state is done and self._connection.their_state is done:
+        if self._plain and not self._left and not self._rest:
+            self._plain = False
+            self.served += 1
+            self._back(self)
+        elif self._plain or self._request is not None:
+            self.close()
+        elif self._connection.our_state is done and self._connection.their_state is done:
             self._connection.start_next_cycle()
             self.served += 1
             self._back(self)
@@ -108,6 +128,34 @@ class Http1Application:
     def close(self) -> None:
         """Break it off. Idempotent."""
         self._stream.reset()
+
+    async def _plain_answer(self, request: "_Request") -> ResponseHead | None:
+        """Return the header of a plain answer; else tell h11 of the request, and what has come."""
+        data = await self._stream.read()
+        self.heard = bool(data)
+        self._request = None
+        found = plain1.answer(data)
+        if found is not None and len(found.rest) <= found.length:
+            self._plain, self._rest, self._left = True, found.rest, found.length
+            return found.head
+        method, path, headers = request
+        self._connection.send(h11.Request(method=method, target=path, headers=headers))
+        self._connection.send(h11.EndOfMessage())
+        self._connection.receive_data(data)
+        return None
+
+    async def _piece(self) -> bytes:
+        if not self._left:
+            return b""
+        data, self._rest = self._rest, b""
+        if not data:
+            data = await self._stream.read()
+        if not data:
+            raise Broken("an answer that does not end")
+        if len(data) > self._left:  # nobody has asked for what is behind it
+            data, self._rest = data[: self._left], data[self._left :]
+        self._left -= len(data)
+        return data
 
     async def _event(self) -> object:
         while True:

@@ -179,5 +179,5 @@ async def test_an_unread_connection_is_bounded_too(keep: Keep, vm: MicroVM):
     answers = 0
     while one := await raw.next():
         answers += one.flags & ACK
-    assert answers < MANY
+    assert answers < 20_000  # of 50,000
     raw.close()
