@@ -16,6 +16,8 @@ class Meter:
 
     def stored(self, vm: MicroVM) -> Stored:
         """Return what the snapshots of `vm` take: its image's, and its own if it has one."""
+        if not vm.snapshot:  # it was accepted, and waits for one
+            return Stored(image=0, own=0)
         image = self._layout.images / vm.image_key / vm.snapshot
         if image not in self._images:
             self._images[image] = taken(image)
