@@ -21,7 +21,7 @@ from emberkeep.vmm.residence import is_cold, let_cool, read_ahead, resident
 from emberkeep.vmm.snapshot import DISK, MEMORY, Snapshot
 
 _FILE: Final = "touched.json"
-_GAP: Final = 8  # pages: what lies so close together is read in one go
+_GAP: Final = 64  # pages: what lies so close together is read in one go
 _MOST_RUNS: Final = 20_000
 _log = structlog.get_logger()
 

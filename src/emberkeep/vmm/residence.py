@@ -10,7 +10,7 @@ from typing import Final
 
 from emberkeep.vmm.pages import PAGE, Run, joined
 
-_PIECE_PAGES: Final = 32  # the kernel reads no more ahead than a device's window at one word
+_WINDOW_KIB: Final = 128  # what a device reads ahead, where that cannot be found out
 _MOST_PAGES: Final = 1 << 18  # looked at in one go: a quarter of a megabyte of answers
 _FAILED: Final = ctypes.c_void_p(-1).value
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -42,9 +42,10 @@ def is_cold(path: Path, runs: Iterable[Run], *, samples: int = 24) -> bool:
 def read_ahead(path: Path, runs: Iterable[Run]) -> None:
     """Have the kernel bring `runs` into the page cache; it need not be waited for."""
     with _opened(path) as fd:
+        most = _window(os.fstat(fd).st_dev)
         for run in runs:
-            for first in range(run.first, run.first + run.count, _PIECE_PAGES):
-                count = min(_PIECE_PAGES, run.first + run.count - first)
+            for first in range(run.first, run.first + run.count, most):
+                count = min(most, run.first + run.count - first)
                 os.posix_fadvise(fd, first * PAGE, count * PAGE, os.POSIX_FADV_WILLNEED)
 
 
@@ -52,6 +53,16 @@ def let_cool(path: Path) -> None:
     """Tell the kernel that a file's pages are not needed; those that others use stay."""
     with _opened(path) as fd, suppress(OSError):
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _window(device: int) -> int:
+    """Return how many pages the kernel reads ahead at one word: no more than a device's window."""
+    place = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    try:
+        kib = int(place.read_text("ascii"))
+    except (OSError, ValueError):
+        kib = _WINDOW_KIB
+    return max(1, kib * 1024 // PAGE)
 
 
 def _resident(address: int, pages: int) -> Iterator[Run]:

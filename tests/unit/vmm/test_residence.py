@@ -74,4 +74,4 @@ def test_holes_are_not_worth_reading(tmp_path: Path):
 
 
 def test_what_lies_close_together_is_one_piece():
-    assert _coarse([Run(0, 2), Run(6, 1), Run(40, 1)]) == [Run(0, 7), Run(40, 1)]
+    assert _coarse([Run(0, 2), Run(60, 1), Run(400, 1)]) == [Run(0, 61), Run(400, 1)]
