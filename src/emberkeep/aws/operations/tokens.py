@@ -67,7 +67,5 @@ def _token(call: Call, vm: MicroVM, ports: list[Ports] | None, minutes: int) -> 
     if call.context.endpoints is None:
         raise Unavailable("endpoints are switched off", hint="endpoints.enabled = true")
     covered = [Ports(1, HIGHEST)] if ports is None else ports
-    token, _ = call.context.endpoints.token(
-        vm, covered, life_s=60.0 * minutes, shell=ports is None
-    )
+    token, _ = call.context.endpoints.token(vm, covered, life_s=60.0 * minutes, shell=ports is None)
     return {"authToken": {_HEADER: token}}

@@ -17,9 +17,7 @@ _FIRST_ACCOUNT: Final = "000000000000"
 
 def upgrade() -> None:
     """Add the image's key and version, and the account; those there are stand on base images."""
-    op.add_column(
-        "microvms", sa.Column("image_key", sa.String, nullable=False, server_default="")
-    )
+    op.add_column("microvms", sa.Column("image_key", sa.String, nullable=False, server_default=""))
     op.execute("UPDATE microvms SET image_key = image")
     op.add_column("microvms", sa.Column("image_version", sa.Integer))
     op.add_column(
