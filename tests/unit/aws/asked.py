@@ -86,7 +86,9 @@ def client(app, service, *, run=asyncio.run, **config):
         endpoint_url=BASE,
         aws_access_key_id="AKIAEXAMPLE",
         aws_secret_access_key="secret",  # noqa: S106
-        config=botocore.config.Config(retries={"total_max_attempts": 1}, **config),
+        config=botocore.config.Config(
+            retries={"total_max_attempts": 1}, signature_version=botocore.UNSIGNED, **config
+        ),
     )
 
     def straight(request, **_):
