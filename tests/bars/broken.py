@@ -25,7 +25,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
 """
 _APP: Final = 'FROM debian-12\nCOPY app.py /app.py\nCMD ["python3", "/app.py", "{}"]\n'
-_READY: Final = Hooks(port=8080, ready=6)  # ten times that where CPUs are emulated
+_READY: Final = Hooks(port=8080, ready=30)
 
 
 AL2023: Final = "public.ecr.aws/lambda/microvms:al2023-minimal"
@@ -190,14 +190,14 @@ APPLICATIONS: Final = (
         code=_CONTAINER,
         says=("Validate hook", "5xx"),
         content=_app("validate=500"),
-        hooks=Hooks(port=8080, ready=20, validate=6),
+        hooks=Hooks(port=8080, ready=60, validate=20),
     ),
     Broken(
         name="wrong hook port",
         code=_CONTAINER,
         says=("nobody listened on port 9999", "hook port"),
         content=_app("ready=200"),
-        hooks=Hooks(port=9999, ready=6),
+        hooks=Hooks(port=9999, ready=15),
     ),
 )
 OBJECTS: Final = (
