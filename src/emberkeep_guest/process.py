@@ -11,15 +11,17 @@ from emberkeep_guest import enter, fdio, terminal
 from emberkeep_guest.fdio import Discard
 from emberkeep_guest.reaper import Reaper
 
+_LATE: Final = 0.1  # so long after a command's end its terminal may still move what it has written
 _LAST_WORDS: Final = 1 << 20  # of output that is still in a pipe when the command has ended
 
 
 class Output:
     """What a command writes; after its end only what is there by then."""
 
-    def __init__(self, kind: int, fd: int) -> None:
+    def __init__(self, kind: int, fd: int, *, terminal: bool = False) -> None:
         self.kind = kind
         self.fd = fd
+        self._late = _LATE if terminal else 0.0
         self.over = False
         self._ended = False
         self._left = _LAST_WORDS
@@ -31,9 +33,10 @@ class Output:
             try:
                 data = os.read(self.fd, most)
             except BlockingIOError:
-                if self._ended:
+                if self._ended and not await self._late_news():
                     return b""
-                await self._news()
+                if not self._ended:
+                    await self._news()
                 continue
             except OSError as error:
                 if not terminal.is_hangup(error):
@@ -44,6 +47,16 @@ class Output:
                 self._left -= len(data)
             return data
         return b""
+
+    async def _late_news(self) -> bool:
+        """Say whether more comes, of what was written: the kernel is still at it, in a terminal."""
+        if not self._late:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._late):
+                await self._news()
+                return True
+        return False
 
     def end(self) -> None:
         """Let `read` come to an end when nothing is left."""
@@ -106,7 +119,7 @@ class Stdio:
     def tty(cls, root: int, uid: int, size: tuple[int, int], kind: int) -> "Stdio":
         """Return a terminal of the container."""
         master, slave = terminal.opened(root, uid, *size)
-        stdio = cls((slave, slave, slave), [Output(kind, master)], master)
+        stdio = cls((slave, slave, slave), [Output(kind, master, terminal=True)], master)
         stdio.terminal = master
         return stdio
 

@@ -98,7 +98,8 @@ def joined(before: str, after: str) -> str:
 
 
 def _print(text: str, *, nl: bool = True) -> None:
-    click.echo(harmless(text) if sys.stdout.isatty() else text, nl=nl)
+    # what was printed as it was printed, where nobody's terminal is at stake
+    click.echo(harmless(text) if sys.stdout.isatty() else text, nl=nl, color=True)
 
 
 def _moment(at: float) -> str:
