@@ -118,7 +118,8 @@ async def test_an_answer_that_breaks_does_not_look_complete(api: Api, path: str)
     api.agent.files["/x"] = bytes(100)
     api.agent.refusal, api.agent.breaks_after = AgentLost("gone"), 2
     async with api.served() as served, served.client() as client:
-        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+        # which of them depends on how much of the answer the client has read by then
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             await client.get(f"/v1/microvms/web/{path}", params={"path": "/x"})
 
 
