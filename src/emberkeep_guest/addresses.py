@@ -22,3 +22,4 @@ MTU: Final = 1500
 
 DNS_PORT: Final = 53  # of the relay, on both addresses of the gateway
 METADATA: Final = "169.254.169.254"  # inside the VM, never on the host's side
+API_PORT: Final = 9700  # there, of the gateway to the host's API

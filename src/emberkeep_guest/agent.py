@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -44,6 +45,8 @@ class Agent:
         self.clock = clock
         self.discard = Discard()
         self.board = Board()
+        self.gateway: socket.socket | None = None  # bound; it listens from the first `accept` on
+        self.gateway_turn = asyncio.Lock()
         self.microvm_id = ""  # until the first launch
         self._put_off: list[Callable[[], None]] = []
         self._beside: set[asyncio.Task[None]] = set()

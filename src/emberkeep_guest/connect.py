@@ -25,9 +25,14 @@ async def connect(_agent: Agent, call: Call) -> None:
         raise OperationFailed("invalid", f"host: not an IP address: {host[:80]!r}")
     with await _connected((host,) if host else _LOOPBACK, port) as connection:
         await send_message(call.stream, {"ok": True})
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_to_guest(call.stream, connection))
-            group.create_task(_to_host(connection, call.stream))
+        await both_ways(call.stream, connection)
+
+
+async def both_ways(stream: Stream, connection: socket.socket) -> None:
+    """Move bytes both ways until both have ended, each by itself."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_to_guest(stream, connection))
+        group.create_task(_to_host(connection, stream))
 
 
 async def _connected(hosts: tuple[str, ...], port: int) -> socket.socket:

@@ -38,6 +38,7 @@ async def run(places: Places, service: Metadata) -> None:
     container.confine_agent(workload)
     if wrong := await service.ready():
         console.say(f"agent: there is no metadata service: {wrong}")
+    agent.gateway = service.gateway
     reaper.watch(service.pid, lambda _: console.say("agent: the metadata service has ended"))
     device = port.VirtioPort(_found())
     gc.collect()

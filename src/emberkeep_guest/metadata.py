@@ -2,7 +2,8 @@
 
 Its address lies in a network namespace of its own, and so cannot take port 80 from a workload that
 listens on every address; and what is forwarded to it (a container in the container) never gets its
-answers, which may travel one hop only.
+answers, which may travel one hop only. At the same address the agent itself may listen, as the
+gateway to the host's API: the socket comes from here, the only one that can make it.
 """
 
 # pathlib would be one more import, and most of these are files of the kernel.
@@ -16,7 +17,7 @@ from contextlib import suppress
 from typing import Final, NoReturn
 
 from emberkeep_guest import fdio, libc, netlink
-from emberkeep_guest.addresses import GUEST_4, METADATA
+from emberkeep_guest.addresses import API_PORT, GUEST_4, METADATA
 from emberkeep_guest.board import Board
 
 _DEVICE: Final = "metadata"
@@ -33,36 +34,41 @@ _WITHIN: Final = 60.0
 class Metadata:
     """The service, from its start on; `board` is what it shows."""
 
-    def __init__(self, board: Board, pid: int, said: int) -> None:
+    def __init__(self, board: Board, pid: int, said: socket.socket) -> None:
         self.board = board
         self.pid = pid
+        self.gateway: socket.socket | None = None  # once it is ready: bound, does not listen yet
         self._said = said
 
     async def ready(self) -> str:
         """Wait until it answers, so that a snapshot has it whole; return what is wrong, if any."""
-        try:
+        text, sockets = b"it did not start in time", list[int]()
+        with self._said, suppress(TimeoutError):
             async with asyncio.timeout(_WITHIN):
-                text = await fdio.read_all(self._said, 1000)
-        except TimeoutError:
-            text = b"it did not start in time"
-        os.close(self._said)
+                await fdio.readable(self._said.fileno())
+            text, sockets, *_ = socket.recv_fds(self._said, 1000, 1)
+        for fd in sockets:
+            os.set_inheritable(fd, False)  # no child of the agent shall have it
+            self.gateway = socket.socket(fileno=fd)
+            self.gateway.setblocking(False)
         return "" if text == _READY else text.decode(errors="replace") or "it ended"
 
 
 def start(board: Board) -> Metadata:
     """Fork the service off; call this before there is an event loop."""
-    said, say = fdio.pipe_from()
+    said, say = socket.socketpair()
+    said.setblocking(False)
     ours = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        os.close(said)
+        said.close()
         _run(board, ours, say)
-    os.close(say)
+    say.close()
     os.close(ours)
     return Metadata(board, pid, said)
 
 
-def _run(board: Board, ours: int, say: int) -> NoReturn:
+def _run(board: Board, ours: int, say: socket.socket) -> NoReturn:
     try:
         # The parser of HTTP is much code, which the agent with its forks shall not carry.
         from emberkeep_guest import imds  # noqa: PLC0415
@@ -71,13 +77,13 @@ def _run(board: Board, ours: int, say: int) -> NoReturn:
             name.write(_DEVICE)
         listener = _listener(ours)
         os.close(ours)
-        _become_nobody()
-        os.write(say, _READY)
-        os.close(say)
+        with say, bound((METADATA, API_PORT)) as gateway:
+            _become_nobody()
+            socket.send_fds(say, [_READY], [gateway.fileno()])
         asyncio.run(imds.serve(listener, imds.Service(board, imds.Tokens())))
     except BaseException as error:  # noqa: BLE001  the forked half must never return
         with suppress(OSError):
-            os.write(say, f"{type(error).__name__}: {error}".encode())
+            say.send(f"{type(error).__name__}: {error}".encode())
     finally:
         os._exit(1)
 
@@ -114,12 +120,18 @@ def _listener(ours: int) -> socket.socket:
 
 def listening(address: tuple[str, int]) -> socket.socket:
     """Return a socket that listens there, and whose answers go one hop."""
-    listener = socket.socket()
-    listener.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _HOPS)
-    listener.bind(address)
+    listener = bound(address)
     listener.listen()
-    listener.setblocking(False)
     return listener
+
+
+def bound(address: tuple[str, int]) -> socket.socket:
+    """Return a socket that could listen there, and whose answers would go one hop."""
+    one = socket.socket()
+    one.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _HOPS)
+    one.bind(address)
+    one.setblocking(False)
+    return one
 
 
 def _without_ipv6(device: str) -> None:

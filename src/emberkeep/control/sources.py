@@ -12,6 +12,7 @@ from emberkeep.domain.limits import ACCOUNT
 from emberkeep.domain.microvms import MicroVM
 from emberkeep.domain.ports import ImageRecords, Sources
 from emberkeep.domain.records import Caller
+from emberkeep_guest.addresses import API_PORT, METADATA
 
 _ARN: Final = re.compile(
     r"arn:aws[a-z-]*:lambda:(?P<region>[a-z0-9-]+):(?P<account>\d{12}|aws)"
@@ -20,6 +21,11 @@ _ARN: Final = re.compile(
 _NAME: Final = re.compile(r"(?P<name>[a-zA-Z0-9_-]{1,64})(?::(?P<version>[\d.]{1,16}))?")
 _VERSION: Final = re.compile(r"(\d{1,9})(?:\.0)?")
 _MANAGED: Final = "aws"  # in the place of an account
+# Where a microVM with a role reaches our API from inside; an image may know better.
+_API: Final = {
+    f"AWS_ENDPOINT_URL_LAMBDA_{service}": f"http://{METADATA}:{API_PORT}"
+    for service in ("MICROVMS", "CORE")
+}
 
 
 def version_number(text: str) -> int:
@@ -114,7 +120,7 @@ def source_of(image: Image, version: Version) -> Source:
     main = version.root.main
     main = replace(
         main,
-        env={**main.env, **recipe.environment, **_told(image, version)},
+        env={**_API, **main.env, **recipe.environment, **_told(image, version)},
         every_capability=main.every_capability or recipe.every_capability,
     )
     return Source(

@@ -173,6 +173,11 @@ class Agent(Files):
         stream, _ = await self._calls.start(Reply, "connect", port=port)
         return Connection(stream)
 
+    async def accept(self) -> Connection:
+        """Wait until a process of the guest connects to the gateway, and return what it says."""
+        stream, _ = await self._calls.start(Reply, "accept", deadline_s=_FOR_EVER_S)
+        return Connection(stream)
+
     async def activity(self) -> Activity:
         """Return what the workload has computed so far, and where it listens."""
         return await self._calls.ask(Activity, "activity")

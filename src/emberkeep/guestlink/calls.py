@@ -18,7 +18,7 @@ IDLE_S: Final = 60.0  # a transfer may stand still for so long
 STREAMS: Final = 200  # that others may have open; what is beyond is ours
 _PIECE: Final = 64 * 1024
 _OURS: Final = frozenset(
-    {"status", "freeze", "wake", "thaw", "clock", "output", "activity", "ended"}
+    {"status", "freeze", "wake", "thaw", "clock", "output", "activity", "ended", "accept"}
 )  # never kept waiting
 
 

@@ -6,6 +6,7 @@ from emberkeep.base.clock import Clock
 from emberkeep.domain.ports import Sources, UsageRecords
 from emberkeep.network.slots import Slots
 from emberkeep.node.berths import Berths
+from emberkeep.node.gateway import Gateway
 from emberkeep.node.images import Images
 from emberkeep.node.layout import Layout
 from emberkeep.node.limits import Admission
@@ -39,6 +40,7 @@ class Ground:
     metadata: Metadata
     touched: Touched
     logs: Logs
+    gateway: Gateway
     meter: Meter
     usage: UsageRecords
     patience: float = 1  # hooks have so many times their timeouts

@@ -10,6 +10,7 @@ from emberkeep.domain.roles import Role
 from emberkeep.network.settings import NetworkSettings
 from emberkeep.network.slots import Slots
 from emberkeep.node.berths import Berths, Parts
+from emberkeep.node.gateway import Gateway
 from emberkeep.node.ground import Ground
 from emberkeep.node.images import Images
 from emberkeep.node.journal import Journal
@@ -59,7 +60,9 @@ def ground_of(made_of: NodeParts, running: Running, journal: Journal, slots: Slo
     berths = Berths(made_of.parts, made_of.layout.instance(), slots)
     registry = Registry(made_of.store, journal, meter.stored)
     logs = Logs(LogFiles(made_of.layout.logs, made_of.logs), made_of.clock, running)
-    registry.tell(logs.changed)
+    gateway = Gateway(running)
+    for listener in (logs.changed, gateway.changed):
+        registry.tell(listener)
     uids = Uids(apart(available(), made_of.layout.instance()), registry.uids)
     patience = made_of.settings.patience(emulated=made_of.hypervisor.host.accelerator == "tcg")
     maker = Maker(made_of.layout, made_of.hypervisor, berths=berths, uids=uids, patience=patience)
@@ -83,6 +86,7 @@ def ground_of(made_of: NodeParts, running: Running, journal: Journal, slots: Slo
         admission=Admission(made_of.limits, registry.all, made_of.layout.data),
         metadata=Metadata(Roles(made_of.roles, made_of.clock), made_of.metadata, running, registry),
         logs=logs,
+        gateway=gateway,
         meter=meter,
         usage=made_of.usage,
         patience=patience,

@@ -79,6 +79,7 @@ class Node(Views):
             await adopt(node.ground)
             for vm in node.ground.registry.all():
                 node.ground.logs.changed(vm)
+                node.ground.gateway.changed(vm)
                 tasks.create_task(logged(node._taken_up(vm)))
             await made_of.store.forget(made_of.clock.wall_ns() / 1e9 - DAY_S)
             jobs = (node.ground.slots, node.ground.metadata, node.pool, node.ground.logs)

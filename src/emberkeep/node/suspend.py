@@ -48,6 +48,7 @@ async def suspend(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
             with spans.span("hook"):
                 agent = await live.link.ready(deadline_s=AGENT_DEADLINE_S)
                 await asked(ground, agent, vm, hooks=hooks, hook=Hook.SUSPEND)
+        await ground.gateway.settled(vm.id)  # its own call may have asked for this
         with spans.span("freeze"):
             await live.link.freeze(deadline_s=AGENT_DEADLINE_S)
         with spans.span("stop"):

@@ -16,6 +16,7 @@ from emberkeep.node.ground import Ground
 async def terminate(ground: Ground, vm: MicroVM, reason: str) -> MicroVM:
     """End a live microVM; return it TERMINATED."""
     vm = await begun(ground, vm, reason)
+    await ground.gateway.settled(vm.id)  # its own call may have asked for this
     live = ground.running.get(vm.id)
     if live is not None:
         ground.running.leave(live)

@@ -43,6 +43,7 @@ from emberkeep.serve.confine import confined
 from emberkeep.serve.faces import Faces, OnlyPages
 from emberkeep.serve.host import host_cpu, parts, qemu_binary, visible_to
 from emberkeep.serve.images import BuiltImages, built_images
+from emberkeep.serve.inside import inside
 from emberkeep.serve.life import Lived, lend, lived, timed
 from emberkeep.serve.metrics import Metrics
 from emberkeep.serve.moto import running
@@ -96,10 +97,14 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
         ours = lived(settings, node, stores, HostClock())
         node.ground.metadata.lend = partial(lend, access.keyring)
         await building.enter_async_context(timed(node, endpoints, stores))
-        app = _app(
-            settings, _Behind(node=node, access=access, built=built, ours=ours,
-                              endpoints=endpoints, moto=moto), end,
-        )  # fmt: skip
+        behind = _Behind(
+            node=node, access=access, built=built, ours=ours, endpoints=endpoints, moto=moto
+        )
+        context = _context(settings, behind)
+        app = _app(settings, behind, context, end)
+        await building.enter_async_context(
+            inside(node.ground.gateway, settings.data / "run", context, access)
+        )
 
         def ending() -> None:
             node.end_follows()
@@ -126,10 +131,25 @@ class _Behind:
     moto: Beside | None
 
 
-def _app(settings: Settings, behind: _Behind, end: Shutdown) -> ASGIApp:
+def _context(settings: Settings, behind: _Behind) -> Context:
+    """Return what AWS's operations are done with."""
+    return Context(
+        node=behind.node,
+        clock=HostClock(),
+        pages=Pages.kept(settings.data),
+        architecture="ARM_64" if platform.machine() == "aarch64" else "X86_64",
+        settings=settings.aws,
+        images=behind.built.control,
+        endpoints=behind.endpoints.desk if behind.endpoints else None,
+        life=behind.ours.life,
+        connectors=behind.ours.connectors,
+        throttle=behind.ours.throttle,
+    )
+
+
+def _app(settings: Settings, behind: _Behind, context: Context, end: Shutdown) -> ASGIApp:
     """Put the faces together: ours, AWS's, moto's, the console."""
-    node, access, built, ours = behind.node, behind.access, behind.built, behind.ours
-    desk = behind.endpoints.desk if behind.endpoints else None
+    node, access, built = behind.node, behind.access, behind.built
     sessions = Sessions(access, time.monotonic)
     metrics = Metrics()
     metrics.observe(node, node.ground.registry.all)
@@ -139,7 +159,7 @@ def _app(settings: Settings, behind: _Behind, end: Shutdown) -> ASGIApp:
         sessions,
         VERSION,
         default_memory_mib=settings.node.default_memory_mib,
-        endpoints=desk,
+        endpoints=context.endpoints,
         images=built.control,
         uploads=built.uploads,
         keyring=access.keyring,
@@ -147,22 +167,7 @@ def _app(settings: Settings, behind: _Behind, end: Shutdown) -> ASGIApp:
         metrics=metrics.page,
         shutdown=end,
     )
-    aws = AwsFace(
-        Context(
-            node=node,
-            clock=HostClock(),
-            pages=Pages.kept(settings.data),
-            architecture="ARM_64" if platform.machine() == "aarch64" else "X86_64",
-            settings=settings.aws,
-            images=built.control,
-            endpoints=desk,
-            life=ours.life,
-            connectors=ours.connectors,
-            throttle=ours.throttle,
-        ),
-        HANDLERS,
-        access.gate.authenticate,
-    )
+    aws = AwsFace(context, HANDLERS, access.gate.authenticate)
     app: ASGIApp = Faces(
         metrics.requests("aws", aws),
         Console(metrics.requests("v1", api), sessions, endpoint=settings.url),

@@ -58,7 +58,19 @@ async def test_the_newest_active_version_is_meant(sources, ref: str):
         "AWS_LAMBDA_MICROVM_IMAGE_ARN": ARN,
         "AWS_LAMBDA_MICROVM_IMAGE_VERSION": "1.0",
         "AWS_REGION": "eu-west-1",
+        "AWS_ENDPOINT_URL_LAMBDA_MICROVMS": "http://169.254.169.254:9700",
+        "AWS_ENDPOINT_URL_LAMBDA_CORE": "http://169.254.169.254:9700",
     }
+
+
+async def test_an_image_may_know_another_way_to_the_api(open_images: Open):
+    elsewhere = {"AWS_ENDPOINT_URL_LAMBDA_MICROVMS": "https://api.example.com"}
+    async with open_images() as images:
+        await images.create(Caller(region="eu-west-1"), "web", recipe(environment=elsewhere))
+        await settled(images, "web")
+        source = await ImageSources(images._records, Bases()).find("web", ME.account)
+
+    assert source.root.main.env.items() >= elsewhere.items()
 
 
 async def test_what_the_recipe_says_goes_into_the_source(sources):

@@ -12,10 +12,12 @@ import subprocess
 import sys
 
 from emberkeep_guest import container, init
+from emberkeep_guest.addresses import API_PORT
 from emberkeep_guest.agent import Agent
 from emberkeep_guest.clock import Clock
 from emberkeep_guest.console import Console
 from emberkeep_guest.freezer import Freezer
+from emberkeep_guest.metadata import bound
 from emberkeep_guest.places import Places
 from emberkeep_guest.reaper import Reaper
 from emberkeep_guest.server import hold_session
@@ -116,6 +118,7 @@ async def run(places: Places, listener: socket.socket) -> None:
         raise
     freezer = Freezer(places.cgroup)
     agent = Agent(places, workload, freezer, reaper=reaper, console=console, clock=OwnClock())
+    agent.gateway = bound(("127.0.0.1", API_PORT))
     container.confine_agent(workload)
     print("ready", flush=True)
     while True:

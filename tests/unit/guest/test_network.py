@@ -43,6 +43,12 @@ try:
 except urllib.error.HTTPError as error:
     print("status:", error.code)
 print("user:", os.stat(f"/proc/{service.pid}").st_uid)
+there = ("169.254.169.254", 9700)
+print("gateway:", socket.socket().connect_ex(there))
+service.gateway.listen()
+socket.create_connection(there)
+service.gateway.setblocking(True)
+print("from:", service.gateway.accept()[1][0], os.get_inheritable(service.gateway.fileno()))
 print("caps:", *[l for l in open(f"/proc/{service.pid}/status") if l.startswith("CapPrm")])
 os.kill(service.pid, 9)
 """
@@ -108,4 +114,6 @@ def test_the_metadata_service_is_reached_over_its_own_cable_and_leaves_port_80_a
     assert "wrong: nothing" in said
     assert "status: 401" in said
     assert "user: 64169" in said
+    assert "gateway: 111" in said  # ECONNREFUSED
+    assert "from: 10.213.0.2 False" in said
     assert "0000000000000000" in said
