@@ -6,7 +6,9 @@ ROOT/HASH/log         its lines; when it is full it becomes `older`
 
 import hashlib
 import os
+import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from emberkeep.domain.logs import LogLine, LogName
 
 _LOG, _OLDER, _NAME = "log", "older", "name.json"
 _DAY_S: Final = 86_400.0
+_REMEMBERED: Final = 64 * 1024  # characters of a stream that is written to
+_REMEMBERED_LINES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,8 @@ class LogFiles:
         self._root = root
         self._settings = settings
         self._next: dict[LogName, int] = {}
+        self._latest: dict[LogName, deque[LogLine]] = {}
+        self._turn = threading.Lock()
 
     @property
     def enabled(self) -> bool:
@@ -66,28 +72,34 @@ class LogFiles:
 
     def append(self, name: LogName, microvm_id: str, lines: Sequence[Written], at: float) -> None:
         """Append `lines`; what does not fit drives out the oldest of the stream."""
-        folder = self._folder(name)
-        if name not in self._next:
-            self._begin(folder, name)
-        first = self._next[name]
-        text = b"".join(
-            msgspec.json.encode(
-                _Kept(n=first + number, at=at, vm=microvm_id, end=line.end, text=line.text)
-            )
-            + b"\n"
-            for number, line in enumerate(lines)
-        )
-        self._write(folder, text)
-        self._next[name] = first + len(lines)
+        with self._turn:
+            folder = self._folder(name)
+            if name not in self._next or not folder.exists():
+                self._begin(folder, name)
+            kept = [
+                _Kept(n=number, at=at, vm=microvm_id, end=line.end, text=line.text)
+                for number, line in enumerate(lines, start=self._next[name])
+            ]
+            self._write(folder, b"".join(msgspec.json.encode(one) + b"\n" for one in kept))
+            self._next[name] += len(kept)
+            self._remember(name, kept)
 
     def read(self, name: LogName, *, after: int | None, limit: int) -> list[LogLine]:
         """Return the first lines behind place `after`, or the last there are."""
-        found = [
-            LogLine(seq=one.n, at=one.at, microvm_id=one.vm, text=one.text)
-            for one in self._lines(name)
-            if after is None or one.n > after
-        ]
+        latest = self._latest.get(name)
+        with self._turn:
+            if latest and after is not None and after >= latest[0].seq - 1:
+                found = [line for line in latest if line.seq > after]
+            else:
+                kept = self._lines(name)
+                found = [_told(one) for one in kept if after is None or one.n > after]
         return found[-limit:] if after is None else found[:limit]
+
+    def forget(self, name: LogName) -> None:
+        """Keep nothing of a stream in memory that nobody writes to any more. Idempotent."""
+        with self._turn:
+            self._latest.pop(name, None)
+            self._next.pop(name, None)
 
     def place(self, name: LogName, microvm_id: str) -> int:
         """Return the place in the microVM's output up to which it is written down; 0 if none is."""
@@ -105,8 +117,23 @@ class LogFiles:
             total += sum(_size(folder / file) for file in (_LOG, _OLDER))
             old = now - changed > self._settings.retention_days * _DAY_S
             if old or total > self._settings.total_bytes:
-                self._next.pop(name, None)
-                remove_tree(folder)
+                self._remove(folder, name)
+
+    def _remove(self, folder: Path, name: LogName) -> None:
+        """Remove a stream; one that is written to begins anew, and goes on in its numbers."""
+        going = folder.with_name(f".{folder.name}")
+        with self._turn, suppress(FileNotFoundError):
+            folder.rename(going)
+            self._latest.pop(name, None)
+        remove_tree(going)
+
+    def _remember(self, name: LogName, kept: list[_Kept]) -> None:
+        """Have those who follow read the last lines without a look at the disk."""
+        latest = self._latest.setdefault(name, deque())
+        latest.extend(map(_told, kept))
+        size = sum(len(line.text) for line in latest)
+        while latest and (size > _REMEMBERED or len(latest) > _REMEMBERED_LINES):
+            size -= len(latest.popleft().text)
 
     def _write(self, folder: Path, text: bytes) -> None:
         half = self._settings.stream_bytes // 2
@@ -120,12 +147,13 @@ class LogFiles:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (folder / _NAME).exists():
             unfinished = folder / f"{_NAME}.new"
-            unfinished.write_bytes(msgspec.json.encode([name.group, name.stream]))
+            unfinished.write_bytes(msgspec.json.encode([name.account, name.group, name.stream]))
             unfinished.rename(folder / _NAME)
         log = folder / _LOG
         if log.exists() and not log.read_bytes().endswith(b"\n"):  # of a server that was killed
             self._write(folder, b"\n")
-        self._next[name] = max((one.n for one in self._lines(name)), default=0) + 1
+        last = max((one.n for one in self._lines(name)), default=0)
+        self._next[name] = max(last + 1, self._next.get(name, 1))
 
     def _lines(self, name: LogName) -> Iterator[_Kept]:
         folder = self._folder(name)
@@ -135,17 +163,17 @@ class LogFiles:
 
     def _streams(self) -> Iterator[tuple[Path, LogName, float]]:
         """Yield folder, name and time of the last change of each stream."""
-        for folder in self._root.glob("*"):
+        for folder in self._root.glob("[!.]*"):
             with suppress(OSError, msgspec.MsgspecError):
-                group, stream = msgspec.json.decode(
-                    (folder / _NAME).read_bytes(), type=tuple[str, str]
+                words = msgspec.json.decode(
+                    (folder / _NAME).read_bytes(), type=tuple[str, str, str]
                 )
                 log = folder / _LOG
                 changed = (log if log.exists() else folder).stat().st_mtime
-                yield folder, LogName(group, stream), changed
+                yield folder, LogName(*words), changed
 
     def _folder(self, name: LogName) -> Path:
-        text = f"{name.group}\0{name.stream}".encode()
+        text = f"{name.account}\0{name.group}\0{name.stream}".encode()
         return self._root / hashlib.sha256(text).hexdigest()[:32]
 
 
@@ -154,6 +182,10 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[_Kept]:
     for line in lines:
         with suppress(msgspec.MsgspecError):  # the last one of a server that was killed
             yield decoder.decode(line)
+
+
+def _told(one: _Kept) -> LogLine:
+    return LogLine(seq=one.n, at=one.at, microvm_id=one.vm, text=one.text)
 
 
 def _size(path: Path) -> int:

@@ -11,8 +11,9 @@ _GROUP: Final = "/aws/lambda-microvms"
 
 @dataclass(frozen=True, slots=True, order=True)
 class LogName:
-    """A log stream, and the group it is in."""
+    """A log stream, the group it is in, and whose it is: others may use the same names."""
 
+    account: str
     group: str
     stream: str
 
@@ -38,6 +39,7 @@ def log_of(vm: MicroVM) -> LogName | None:
     named = logging.get("cloudWatch") or {}
     day = datetime.fromtimestamp(vm.created_at, UTC).strftime("%Y/%m/%d")
     return LogName(
+        vm.account,
         str(named.get("logGroup") or f"{_GROUP}/{vm.image}"),
         str(named.get("logStream") or f"{day}[{vm.image_version or 1}.0]{vm.id}"),
     )

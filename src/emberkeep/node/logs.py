@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -21,6 +22,7 @@ _LATER_S: Final = 1.0  # behind a launch or resume: first comes what somebody wa
 _QUIET_S: Final = 1.0  # the begin of a line is shown after so long
 _AGAIN_S: Final = 0.5
 _RATE: Final = 1 << 20  # bytes per second of one microVM; a flood waits, or is lost, in there
+_COST: Final = 128  # bytes that a line counts beside its own
 _AT_ONCE: Final = 500
 _PRUNED_EVERY_S: Final = 3600.0
 _DAY_S: Final = 86_400.0
@@ -60,7 +62,7 @@ class Logs:
         self._files = files
         self._clock = clock
         self._running = running
-        self._news = asyncio.Event()
+        self._news: dict[LogName, asyncio.Event] = {}
         self._over = False
 
     def changed(self, vm: MicroVM) -> None:
@@ -78,11 +80,14 @@ class Logs:
     async def _keep(self, live: Live, name: LogName) -> None:
         """Write down what a microVM prints, for as long as its VMM runs."""
         await asyncio.sleep(_LATER_S)
-        lines = Lines(self._files.place(name, live.microvm_id))
-        while not live.leaving:
-            with suppress(EmberkeepError):  # the session has ended; the next goes on from here
-                await self._collect(await live.link.ready(deadline_s=_DAY_S), name, lines, live)
-            await asyncio.sleep(_AGAIN_S)
+        lines = Lines(await aio.in_thread(self._files.place, name, live.microvm_id))
+        try:
+            while not live.leaving:
+                with suppress(EmberkeepError):  # the session has ended; the next goes on from here
+                    await self._collect(await live.link.ready(deadline_s=_DAY_S), name, lines, live)
+                await asyncio.sleep(_AGAIN_S)
+        finally:
+            self._files.forget(name)
 
     def read(self, name: LogName, *, after: int | None, limit: int) -> list[LogLine]:
         """Return the first lines behind place `after`, or the last there are."""
@@ -91,11 +96,11 @@ class Logs:
     async def follow(self, name: LogName, *, after: int | None) -> AsyncGenerator[LogLine]:
         """Yield the lines behind place `after`, or the next ones, as they come, until `end`."""
         if after is None:
-            last = self._files.read(name, after=None, limit=1)
+            last = await self._read(name, after=None, limit=1)
             after = last[0].seq if last else 0
         while not self._over:
-            news = self._news
-            found = self._files.read(name, after=after, limit=_AT_ONCE)
+            news = self._news.setdefault(name, asyncio.Event())
+            found = await self._read(name, after=after, limit=_AT_ONCE)
             for line in found:
                 yield line
                 after = line.seq
@@ -105,7 +110,11 @@ class Logs:
     def end(self) -> None:
         """Let every `follow` come to its end."""
         self._over = True
-        self._wake()
+        for name in list(self._news):
+            self._wake(name)
+
+    async def _read(self, name: LogName, *, after: int | None, limit: int) -> list[LogLine]:
+        return await aio.in_thread(partial(self._files.read, name, after=after, limit=limit))
 
     async def _collect(self, agent: Agent, name: LogName, lines: Lines, live: Live) -> None:
         output = agent.output(after=lines.place)
@@ -113,29 +122,37 @@ class Logs:
         pause: asyncio.TimerHandle | None = None
         try:
             async for place, data in output:
-                self._write(name, live, lines.feed(place, data))
                 if pause:
                     pause.cancel()
-                pause = loop.call_later(_QUIET_S, lambda: self._write(name, live, lines.flush()))
-                await asyncio.sleep(len(data) / _RATE)
+                found = lines.feed(place, data)
+                await aio.in_thread(self._append, name, live, found)
+                self._wake(name)
+                pause = loop.call_later(_QUIET_S, lambda: self._flush(name, live, lines))
+                await asyncio.sleep((len(data) + _COST * len(found)) / _RATE)
         finally:
             if pause:
                 pause.cancel()
-            self._write(name, live, lines.flush())
+            self._flush(name, live, lines)
             await output.aclose()
 
-    def _write(self, name: LogName, live: Live, lines: list[Written]) -> None:
+    def _flush(self, name: LogName, live: Live, lines: Lines) -> None:
+        """Write down the begin of a line that has not ended."""
+        if rest := lines.flush():
+            self._append(name, live, rest)
+            self._wake(name)
+
+    def _append(self, name: LogName, live: Live, lines: list[Written]) -> None:
         if not lines:
             return
         try:
             self._files.append(name, live.microvm_id, lines, self._clock.wall_ns() / 1e9)
         except OSError as error:  # a full disk costs lines
             _log.warning("log.not_written", stream=name.stream, why=str(error))
-        self._wake()
 
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _wake(self, name: LogName) -> None:
+        """Tell those who follow, if any."""
+        if news := self._news.pop(name, None):
+            news.set()
 
 
 def logged_at(vm: MicroVM) -> LogName:

@@ -12,6 +12,7 @@ from emberkeep.domain.errors import GuestError, NotFound
 from emberkeep.domain.images import BuildFailed, FailureCode, Source
 from emberkeep.domain.requests import ExecRequest
 from emberkeep.guestlink.agent import Agent
+from emberkeep.guestlink.faults import harmless
 from emberkeep.node import pace
 from emberkeep.node.hooks import Hook, HookFailed, polled
 from emberkeep.node.link import Link
@@ -27,6 +28,9 @@ _BOOT_DEADLINE_S: Final = 300.0
 _LAST_LINES: Final = 5
 _LAST_WORDS_S: Final = 0.5  # what it wrote last may still be on its way
 _LONGEST_LINE: Final = 4096
+_LONGEST_WORD: Final = 400  # characters of a line that is given as a reason
+_RATE: Final = 1 << 20  # bytes per second that a workload may have told
+_COST: Final = 64  # bytes that a line counts beside its own
 # what nearly every launch does first: its code is then in the guest's page cache, and what the
 # agent does for it has found its quick way (the interpreter needs some rounds for that)
 _WARM_UP: Final = (
@@ -68,26 +72,34 @@ async def asked(agent: Agent, stage: Stage, hook: Hook) -> None:
     """
     last: deque[str] = deque(maxlen=_LAST_LINES)
 
-    def heard(line: str) -> None:
-        last.append(line)
-        stage.tell(line)
+    def heard(lines: Sequence[str]) -> None:
+        last.extend(lines)
+        stage.tell("\n".join(lines))
 
     async with aio.beside(relayed(agent, heard)):
         await aio.first(_succeeded(agent, stage, hook), _exited(agent, last))
 
 
-async def relayed(agent: Agent, tell: Tell) -> None:
-    """Tell what the main process writes, by lines, until the session ends."""
+async def relayed(agent: Agent, tell: Callable[[Sequence[str]], None]) -> None:
+    """Tell what the main process writes, some lines at once, until the session ends.
+
+    A flood waits, or is lost, in there: it has a share of our time, however short its lines are.
+    """
     rest = b""
     with suppress(GuestError):  # whoever asks for something else is told
         async for _, data in agent.output():
             *whole, rest = (rest + data).split(b"\n")
             if len(rest) > _LONGEST_LINE:
                 whole, rest = [*whole, rest], b""
-            for line in whole:
-                tell(line.rstrip(b"\r").decode(errors="replace"))
+            if whole:
+                tell([_line(line) for line in whole])
+            await asyncio.sleep((len(data) + _COST * len(whole)) / _RATE)
     if rest:
-        tell(rest.decode(errors="replace"))
+        tell([_line(rest)])
+
+
+def _line(data: bytes) -> str:
+    return data[:_LONGEST_LINE].rstrip(b"\r").decode(errors="replace")
 
 
 async def _succeeded(agent: Agent, stage: Stage, hook: Hook) -> None:
@@ -106,7 +118,7 @@ async def _succeeded(agent: Agent, stage: Stage, hook: Hook) -> None:
 async def _exited(agent: Agent, last: Sequence[str]) -> None:
     code = await agent.ended()
     await asyncio.sleep(_LAST_WORDS_S)
-    words = "".join(f"\n    {line}" for line in last) or " nothing"
+    words = "".join(f"\n    {harmless(line[:_LONGEST_WORD])}" for line in last) or " nothing"
     raise BuildFailed(
         FailureCode.CONTAINER_BUILD_FAILED,
         f"The container stopped with exit code {code} before it was ready; it wrote last:{words}",

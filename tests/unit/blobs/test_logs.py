@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from emberkeep.blobs.logs import LogFiles, LogSettings, Written
 from emberkeep.domain.logs import LogName
 
-NAME = LogName("/aws/lambda-microvms/web", "2026/11/22[3.0]microvm-1")
-OTHER = LogName("/aws/lambda-microvms/web", "2026/11/22[3.0]microvm-2")
+NAME = LogName("000000000000", "/aws/lambda-microvms/web", "2026/11/22[3.0]microvm-1")
+OTHER = LogName("000000000000", "/aws/lambda-microvms/web", "2026/11/22[3.0]microvm-2")
 
 
 def lines(*texts: str, end: int = 0) -> list[Written]:
@@ -71,9 +72,29 @@ def test_a_stream_has_a_bound_and_keeps_its_end(root: Path) -> None:
     assert sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) < 65536 + 4096
 
 
+def test_names_of_another_account_are_another_stream(root: Path) -> None:
+    files = LogFiles(root, LogSettings())
+    theirs = replace(NAME, account="111111111111")
+    files.append(NAME, "microvm-1", lines("mine"), 1)
+    assert texts(files, theirs) == []
+    files.append(theirs, "microvm-2", lines("theirs"), 1)
+    assert texts(files) == ["mine"]
+
+
+def test_one_that_is_removed_while_it_is_written_goes_on_in_its_numbers(root: Path) -> None:
+    files = LogFiles(root, LogSettings(retention_days=1))
+    files.append(NAME, "microvm-1", lines("a", "b"), 1)
+    (log,) = root.glob("*/log")
+    os.utime(log, (1, 1))
+    files.prune()
+    files.append(NAME, "microvm-1", lines("c"), 2)
+    assert [(one.seq, one.text) for one in files.read(NAME, after=2, limit=9)] == [(3, "c")]
+    assert LogFiles(root, LogSettings()).read(NAME, after=0, limit=9)[0].seq == 3
+
+
 def test_streams_that_are_old_go_and_so_do_the_oldest_of_too_many(root: Path) -> None:
     files = LogFiles(root, LogSettings(retention_days=1, total_bytes=1 << 20))
-    names = [LogName("g", str(number)) for number in range(4)]
+    names = [LogName("000000000000", "g", str(number)) for number in range(4)]
     for name in names:
         files.append(name, "microvm-1", lines("x" * 400_000), 1)
     now = time.time()
