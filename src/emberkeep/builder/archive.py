@@ -1,18 +1,20 @@
 """Judges a zip before anything is done with it (spec §4.1): it is anybody's, and lies on the host.
 
-Nothing is unpacked here but symlinks, whose targets are read; sizes are those of the directory,
-which the unpacking in the guest is held to by its disk.
+Nothing is unpacked here but the Dockerfile and the targets of symlinks, in pieces and no further
+than to what the directory declares; the unpacking in the guest is held to that by its disk.
 """
 
+import copy
 import posixpath
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import IO, Final, NoReturn
 
 from emberkeep.domain.images import BuildFailed, FailureCode
 
@@ -20,9 +22,16 @@ DOCKERFILE: Final = "Dockerfile"
 FREE_BYTES: Final = 64 << 20  # whatever its ratio, this much is no bomb
 _LONGEST_NAME: Final = 1024
 _LONGEST_LINK: Final = 4096
-_DIRECTORY: Final = 64 << 20  # bytes of a directory that is worth reading
+_PER_ENTRY: Final = 512  # bytes of the directory for each that is allowed: more than any needs
+_ENTRY: Final = b"PK\x01\x02"
+_ENTRY_BYTES: Final = 46
+_BESIDE_AT: Final = 28  # the lengths of name, extra fields and comment
 _END: Final = b"PK\x05\x06"
-_END_BYTES: Final = 22 + 0xFFFF
+_END_HEAD: Final = 22
+_END_BYTES: Final = _END_HEAD + 0xFFFF
+_LOCATOR: Final = b"PK\x06\x07"  # of ZIP64; Python follows it whatever the end record says
+_LOCATOR_BYTES: Final = 20
+_PIECE: Final = 1 << 16
 _UNIX: Final = 3
 _ENCRYPTED: Final = 0x1
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -41,7 +50,7 @@ class Bounds:
 def check_archive(path: Path, bounds: Bounds) -> None:
     """Raise `BuildFailed` unless the zip at `path` can be built from."""
     try:
-        _check_directory(path)
+        _check_directory(path, bounds)
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             _check_sizes(entries, path.stat().st_size, bounds)
@@ -58,18 +67,46 @@ def check_archive(path: Path, bounds: Bounds) -> None:
         raise _invalid(f"it is not a zip that can be read: {type(error).__name__}") from error
 
 
-def _check_directory(path: Path) -> None:
-    """Look at the end record before Python reads the whole directory into memory."""
+def _check_directory(path: Path, bounds: Bounds) -> None:
+    """Look at the directory's size and length before Python makes objects of all that it has."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        file.seek(max(0, size - _END_BYTES))
+        begin = file.seek(max(0, size - _END_BYTES - _LOCATOR_BYTES))
         end = file.read()
-    at = end.rfind(_END)
-    if at < 0 or len(end) - at < _END_BYTES - 0xFFFF:
+        at = _end_record(end)
+        entries, length = struct.unpack_from("<HI", end, at + 10)
+        if length > bounds.entries * _PER_ENTRY:
+            _no("its directory is too large")
+        entries = max(entries, _counted(file, begin + at - length, length, bounds.entries))
+    if entries > bounds.entries:
+        _no(f"it has {entries} entries or more; {bounds.entries} are allowed")
+
+
+def _end_record(end: bytes) -> int:
+    """Return where Python will find the end record in the last bytes of a file."""
+    at = len(end) - _END_HEAD
+    if not (end[max(0, at) :].startswith(_END) and end.endswith(b"\0\0")):
+        at = end.rfind(_END)
+    if at < 0 or len(end) - at < _END_HEAD:
         _no("it is not a zip: the end of its directory is missing")
-    if int.from_bytes(end[at + 12 : at + 16], "little") not in range(_DIRECTORY):
-        # 0xFFFFFFFF stands for ZIP64, which an archive within the bounds does not need
-        _no("its directory is too large")
+    if end[:at][-_LOCATOR_BYTES:].startswith(_LOCATOR):
+        _no("it is a ZIP64 archive (beyond 65,535 entries or 4 GiB), which is not supported")
+    return at
+
+
+def _counted(file: IO[bytes], begin: int, length: int, most: int) -> int:
+    """Count the entries of the directory, whatever its end says, to one more than `most`."""
+    file.seek(max(0, begin))
+    count, left = 0, length
+    while left > 0 and count <= most:
+        head = file.read(_ENTRY_BYTES)
+        if len(head) < _ENTRY_BYTES or not head.startswith(_ENTRY):
+            break  # Python stops here, too, and says why
+        beside = sum(struct.unpack_from("<3H", head, _BESIDE_AT))
+        file.seek(beside, 1)
+        left -= _ENTRY_BYTES + beside
+        count += 1
+    return count
 
 
 def _check_sizes(entries: Sequence[zipfile.ZipInfo], packed: int, bounds: Bounds) -> None:
@@ -128,7 +165,7 @@ def _check_links(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo]) -
             continue
         if entry.file_size > _LONGEST_LINK:
             _no(f"the symlink {entry.filename[:120]!r} has too long a target")
-        target = archive.read(entry).decode("utf-8", "surrogateescape")
+        target = _content(archive, entry).decode("utf-8", "surrogateescape")
         folder = posixpath.dirname(entry.filename)
         place = posixpath.normpath(posixpath.join(folder, target))
         if not target or target.startswith("/") or place.split("/")[0] == ".." or "\0" in target:
@@ -148,9 +185,25 @@ def _check_dockerfile(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInf
             FailureCode.ARCHIVE_DOCKERFILE_NOT_FOUND,
             "The Dockerfile at the root of the archive is not a regular file.",
         )
-    with archive.open(entry) as file:  # its checksum too
-        while file.read(1 << 16):
-            pass
+    for _ in _pieces(archive, entry):  # its checksum too
+        pass
+
+
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    return b"".join(_pieces(archive, entry))
+
+
+def _pieces(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    """Unpack an entry piece by piece; it must be as long as it declares."""
+    longer = copy.copy(entry)
+    longer.file_size += 1  # Python cuts off at what is declared, silently
+    seen = 0
+    with archive.open(longer) as file:
+        while piece := file.read(_PIECE):
+            seen += len(piece)
+            yield piece
+    if seen != entry.file_size:
+        _no(f"the entry {entry.filename[:120]!r} has not the size that it declares")
 
 
 def _missing(names: Sequence[str]) -> str:

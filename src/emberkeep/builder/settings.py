@@ -21,7 +21,7 @@ class BuilderSettings:
     root_gib: Annotated[int, Meta(ge=1, le=1024)] = 10  # the most that comes out above the base
     cache_gib: Annotated[float, Meta(ge=0)] = 4  # kept of an image's; a larger one begins anew
     caches_gib: Annotated[float, Meta(ge=0)] = 20  # of all images; the longest unused go first
-    zip_entries: Annotated[int, Meta(ge=1)] = 100_000
+    zip_entries: Annotated[int, Meta(ge=1, le=65_535)] = 65_535
     zip_gib: Annotated[float, Meta(gt=0)] = 4  # of an archive, unpacked
     zip_ratio: Annotated[int, Meta(ge=2)] = 200  # unpacked to packed, beyond the first 64 MiB
 

@@ -2,7 +2,9 @@
 
 import os
 import stat
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -129,11 +131,16 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path):
     assert "overlap" in refused(path).reason
 
 
-def test_too_much_is_refused(tmp_path):
+def test_too_much_is_refused(tmp_path, monkeypatch):
     path = zipped(tmp_path / "a.zip", [DOCKERFILE, *(entry(f"f{n}") for n in range(100))])
 
     assert "101 entries" in refused(path).reason
     assert "bytes" in refused(path, Bounds(entries=1000, bytes=50, ratio=100)).reason
+    lying = bytearray(path.read_bytes())
+    lying[-12:-10] = (7).to_bytes(2, "little")  # what the end of the directory says
+    path.write_bytes(lying)
+    monkeypatch.setattr(zipfile, "ZipFile", None)  # they are counted before it makes objects of all
+    assert "101 entries" in refused(path).reason
 
 
 def test_an_encrypted_entry_is_refused(tmp_path):
@@ -165,6 +172,50 @@ def test_a_directory_too_large_is_not_read(tmp_path):
     path.write_bytes(b"PK\x05\x06" + bytes(8) + b"\xff\xff\xff\x7f" + bytes(6))
 
     assert "directory is too large" in refused(path).reason
+
+
+def test_no_more_is_read_of_a_directory_than_its_entries_may_need(tmp_path):
+    path = zipped(tmp_path / "a.zip", [DOCKERFILE, *(entry(f"{n:0900}") for n in range(90))])
+
+    assert "directory is too large" in refused(path).reason
+
+
+def test_the_directory_of_zip64_is_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 2)
+    path = zipped(tmp_path / "a.zip", [DOCKERFILE, entry("a"), entry("b"), entry("c")])
+    data = bytearray(path.read_bytes())
+    data[-14:-10] = b"\1\0\1\0"  # the old record tells of a small directory
+    path.write_bytes(data)
+    with zipfile.ZipFile(path) as archive:
+        assert len(archive.namelist()) == 4  # Python follows it nevertheless
+
+    assert "ZIP64" in refused(path).reason
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "words"),
+    [
+        ("l", stat.S_IFLNK | 0o777, "the entry 'l' has not the size"),
+        ("Dockerfile", stat.S_IFREG | 0o644, "the entry 'Dockerfile' has not the size"),
+    ],
+)
+def test_no_more_is_unpacked_than_an_entry_declares(tmp_path, name, mode, words):
+    path = zipped(tmp_path / "a.zip", [entry(name, b"x" * (32 << 20), mode)])
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PK\x01\x02")
+    for checked in (10, 11):  # bytes that the checksum is right for
+        data[at + 16 : at + 20] = zlib.crc32(b"x" * checked).to_bytes(4, "little")
+        data[at + 24 : at + 28] = (10).to_bytes(4, "little")
+        path.write_bytes(data)
+        tracemalloc.start()
+        try:
+            failed = refused(path)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+        assert words in failed.reason or "Bad CRC" in failed.reason
+        assert most < 4 << 20
 
 
 @settings(
