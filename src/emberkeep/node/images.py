@@ -78,7 +78,7 @@ class Images:
         async with self._turns.setdefault(path, asyncio.Lock()):
             if not path.exists():
                 await self._made(shape, path, source, tell)
-                await self._journal.snapshot_made(source.image, str(size))
+                await self._journal.snapshot_made(source, str(size))
             full = await self._intact(path)
         if full.shape != shape:
             raise Mismatch(

@@ -9,6 +9,8 @@ import structlog
 from emberkeep.base.clock import Clock
 from emberkeep.domain.errors import EmberkeepError
 from emberkeep.domain.events import Event, Kind, change
+from emberkeep.domain.images import Source
+from emberkeep.domain.limits import ACCOUNT
 from emberkeep.domain.microvms import MicroVM
 from emberkeep.domain.ports import Events
 
@@ -44,12 +46,24 @@ class Journal:
                 name=vm.name,
                 image=vm.image,
                 reason=why,
+                account=vm.account,
             )
         )
 
-    async def snapshot_made(self, image: str, size: str) -> None:
-        """Note that an image can be launched in another size."""
-        await self._note(Event(at=self.now(), kind=Kind.SNAPSHOT_MADE, image=image, reason=size))
+    async def snapshot_made(self, source: Source, size: str) -> None:
+        """Note that an image can be launched in another size.
+
+        What happens to a base image, which is everybody's, is told the first account.
+        """
+        await self._note(
+            Event(
+                at=self.now(),
+                kind=Kind.SNAPSHOT_MADE,
+                image=source.image,
+                reason=size,
+                account=source.account or ACCOUNT,
+            )
+        )
 
     async def read(
         self,
