@@ -25,6 +25,7 @@ _SERVER_ERROR: Final = range(500, 600)
 _MOST_HEAD: Final = 64 * 1024  # bytes of an answer's header
 _MOST_BODY: Final = 1 << 20  # bytes that are read of a body, and not looked at
 _BODY_S: Final = 1.0
+_MOST_INTERIM: Final = 16  # answers of 1xx before the one that counts
 _PAUSE_S: Final = 0.25  # between two questions
 _LOOK: Final = " Please check your hook endpoint and application logs for more details."
 
@@ -183,12 +184,13 @@ def _request(connection: h11.Connection, port: int, hook: Hook, body: bytes) -> 
 
 async def _status(connection: h11.Connection, stream: ByteStream) -> int:
     """Wait for the answer's header."""
-    while True:
+    for _ in range(_MOST_INTERIM + 1):
         event = await _event(connection, stream)
         if isinstance(event, h11.Response):
             return event.status_code
         if not isinstance(event, h11.InformationalResponse):
             raise GuestError("the application gave no answer")
+    raise h11.RemoteProtocolError("only interim answers (1xx)")
 
 
 async def _read_out(connection: h11.Connection, stream: ByteStream) -> None:

@@ -192,3 +192,28 @@ def virtual_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         monkeypatch.setattr(hooks.asyncio, "timeout", lambda _seconds: real(0.05))
 
     return jump
+
+
+@pytest.mark.parametrize("interim", [1, 16])
+async def test_interim_answers_are_passed_over(interim: int):
+    await call(agent(b"HTTP/1.1 103 X\r\n\r\n" * interim + OK), 9000, Hook.RUN, within_s=5)
+
+
+async def test_interim_answers_for_ever_are_a_failure():
+    class Endless(Stream):
+        async def read(self, most: int = 65536) -> bytes:
+            self.reads += 1
+            assert self.reads < 100
+            return b"HTTP/1.1 100 Continue\r\n\r\n" * 10
+
+        reads = 0
+
+    class Chatty(Application):
+        async def connect(self, _port: int) -> Stream:
+            return Endless(None)
+
+    app: Any = Chatty(None)
+    with pytest.raises(HookFailed, match="no valid answer: only interim"):
+        await call(app, 9000, Hook.RUN, within_s=5)
+    with pytest.raises(HookFailed, match="is no HTTP"):
+        await polled(app, 9000, Hook.READY, within_s=5)
