@@ -83,12 +83,12 @@ class Work:
         """Take one build after the other: one worker."""
         while True:
             news = self._ledger.news
-            pause_s = _LOOK_AGAIN_S if self._no_room_until_ns else _SELDOM_S
             try:
                 stored = await self._taken()
                 if stored is not None:
                     await self._one(stored)
                     continue
+                pause_s = _LOOK_AGAIN_S if self._no_room_until_ns else _SELDOM_S
             except Exception:  # noqa: BLE001  a control loop's item: the others go on
                 _log.exception("builds.worker")
                 pause_s = _LOOK_AGAIN_S
@@ -114,7 +114,10 @@ class Work:
         """Take the oldest build that waits, if there is one."""
         now_ns = self._tools.clock.monotonic_ns()
         async with self._ledger.turn:
-            for stored in await self._ledger.records.under_way():
+            under_way = await self._ledger.records.under_way()
+            waiting = self._no_room_until_ns.keys() & {stored.build.id for stored in under_way}
+            self._no_room_until_ns = {id_: self._no_room_until_ns[id_] for id_ in waiting}
+            for stored in under_way:
                 later = self._no_room_until_ns.get(stored.build.id, 0) > now_ns
                 if stored.build.state is BuildState.PENDING and not later:
                     await self._ledger.write(plans.begun(stored, at=self._ledger.now()))

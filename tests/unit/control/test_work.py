@@ -186,6 +186,24 @@ async def test_a_full_host_is_waited_for(open_images: Open, tools: FakeTools, mo
     assert build.attempts == 1
 
 
+async def test_one_that_was_cancelled_is_not_waited_for(open_images: Open, tools: FakeTools):
+    tools.fate["build"] = QuotaExceeded("no room")
+    async with open_images(QueueSettings(workers=1)) as images:
+        await images.create(ME, "web", recipe())
+        await reached(tools, "build")
+        build = await newest_build(images, "web")
+        with anyio.fail_after(20):
+            while not images._work._no_room_until_ns or build.state is not BuildState.PENDING:
+                await anyio.lowlevel.checkpoint()
+                build = await newest_build(images, "web")
+        assert list(images._work._no_room_until_ns) == [build.id]
+
+        await images.cancel(ME, build.id)
+        assert await images._work._taken() is None
+
+        assert images._work._no_room_until_ns == {}
+
+
 async def test_but_not_for_ever(open_images: Open, tools: FakeTools):
     tools.fate["build"] = QuotaExceeded("no room")
     async with open_images(QueueSettings(patience_s=0)) as images:
