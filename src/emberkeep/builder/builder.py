@@ -92,6 +92,7 @@ class Builder:
 
     def prepare(self) -> None:
         """Remove what builds have left that the end of the server broke off."""
+        self._caches.prepare()
         remove_tree(self._folder / "tmp")
         (self._folder / "tmp").mkdir(mode=0o700, parents=True)
 

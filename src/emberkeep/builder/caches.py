@@ -1,23 +1,26 @@
 """The layer caches: a disk for each image, written by its builds alone, and never read here.
 
 builds/cache/ACCOUNT/IMAGE.img, sparse. One that a build has not put away in order is dropped, since
-its file system and buildah's records may not be whole; so is one that has grown too large.
+its file system and buildah's records may not be whole; so is one that has grown too large. While a
+build has it, it is called IMAGE.lent: what is called so after a kill or a power loss is dropped.
 """
 
 import asyncio
 import os
 import re
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from emberkeep.base import aio
-from emberkeep.base.files import remove_tree
+from emberkeep.base.files import remove_tree, sync
 from emberkeep.vmm import disk
 
 _WORD: Final = re.compile(r"[a-zA-Z0-9-]{1,64}")
+_KEPT, _LENT = ".img", ".lent"
+_MAKING_S: Final = 120
 _BLOCK: Final = 512  # what st_blocks counts
 
 
@@ -40,6 +43,11 @@ class Caches:
         self._most_of_all = most_of_all
         self._turns: dict[Path, asyncio.Lock] = {}
 
+    def prepare(self) -> None:
+        """Drop what builds had when the server ended. Before the first build."""
+        for path in self._folder.glob(f"*/*{_LENT}"):
+            path.unlink(missing_ok=True)
+
     @asynccontextmanager
     async def lent(self, account: str, image_id: str, *, fresh: bool) -> AsyncGenerator[Lent]:
         """Lend the cache of an image, to one build at a time; with `fresh` an empty one."""
@@ -47,41 +55,50 @@ class Caches:
         async with self._turns.setdefault(path, asyncio.Lock()):
             if fresh:
                 path.unlink(missing_ok=True)
-            lent = Lent(path, fresh=not self._good(path))
-            if lent.fresh:
-                await aio.in_thread(_make, path, self._disk_gib)
+            lent = Lent(path.with_suffix(_LENT), fresh=not self._good(path))
             try:
+                begun = aio.in_thread(_begin, path, lent, self._disk_gib)
+                await aio.finish(begun, within=_MAKING_S)
                 yield lent
             finally:
-                if not lent.clean or used(path) > self._most:
-                    path.unlink(missing_ok=True)
-                self._bound()
+                await self._settled(path, lent)
 
     def forget(self, account: str, image_id: str) -> None:
         """Drop the cache of an image. Idempotent."""
         path = self._path(account, image_id)
-        path.unlink(missing_ok=True)
+        for one in (path, path.with_suffix(_LENT)):
+            one.unlink(missing_ok=True)
         self._turns.pop(path, None)
 
     def _path(self, account: str, image_id: str) -> Path:
         if not _WORD.fullmatch(account) or not _WORD.fullmatch(image_id):
             raise AssertionError("ids of ours")
-        return self._folder / account / f"{image_id}.img"
+        return self._folder / account / f"{image_id}{_KEPT}"
 
     def _good(self, path: Path) -> bool:
         return path.exists() and path.stat().st_size == self._disk_gib << 30
 
+    async def _settled(self, path: Path, lent: Lent) -> None:
+        """Give a cache that is whole its name back, once all of it is on disk; drop another."""
+        try:
+            if lent.clean and used(lent.path) <= self._most:
+                with suppress(FileNotFoundError):  # its image was deleted
+                    await aio.in_thread(sync, lent.path)
+                    lent.path.rename(path)
+                    await aio.in_thread(sync, path.parent)
+        finally:
+            lent.path.unlink(missing_ok=True)
+            self._bound()
+
     def _bound(self) -> None:
         """Drop those that were not used for the longest time, until the rest is small enough."""
-        busy = {path for path, turn in self._turns.items() if turn.locked()}
-        found = sorted(self._folder.glob("*/*.img"), key=lambda path: path.stat().st_mtime)
-        total = sum(map(used, found))
+        found = sorted(self._folder.glob(f"*/*{_KEPT}"), key=lambda path: path.stat().st_mtime)
+        total = sum(map(used, self._folder.glob("*/*")))
         for path in found:
             if total <= self._most_of_all:
                 return
-            if path not in busy:
-                total -= used(path)
-                path.unlink(missing_ok=True)
+            total -= used(path)
+            path.unlink(missing_ok=True)
 
 
 def used(path: Path) -> int:
@@ -98,6 +115,15 @@ def blank(path: Path, gib: int) -> None:
     with path.open("xb") as file:
         file.truncate(gib << 30)
     os.chmod(path, 0o600)  # noqa: PTH101
+
+
+def _begin(path: Path, lent: Lent, gib: int) -> None:
+    """Give a cache the name of one in use, durably, before anything is written to it."""
+    if lent.fresh:
+        _make(lent.path, gib)
+    else:
+        path.rename(lent.path)
+    sync(path.parent)
 
 
 def _make(path: Path, gib: int) -> None:

@@ -22,6 +22,11 @@ def write(path, mib: int) -> None:
         file.write(b"x" * (mib * MIB))
 
 
+def kept(cache):
+    """Return where a cache is while no build has it."""
+    return cache.path.with_suffix(".img")
+
+
 async def test_what_was_put_away_in_order_is_there_again(caches):
     async with caches.lent("a", "i", fresh=False) as cache:
         assert cache.fresh
@@ -38,6 +43,7 @@ async def test_what_was_not_is_dropped(caches):
         pass
 
     assert not cache.path.exists()
+    assert not kept(cache).exists()
 
 
 async def test_one_is_never_lent_to_two(caches):
@@ -70,6 +76,7 @@ async def test_one_that_has_grown_too_large_is_dropped(caches):
         cache.clean = True
 
     assert not cache.path.exists()
+    assert not kept(cache).exists()
 
 
 async def test_of_all_the_longest_unused_goes(caches):
@@ -78,7 +85,7 @@ async def test_of_all_the_longest_unused_goes(caches):
         async with caches.lent("a", image, fresh=False) as cache:
             write(cache.path, 30)
             cache.clean = True
-            paths[image] = cache.path
+            paths[image] = kept(cache)
 
     assert not paths["i"].exists()
     assert paths["j"].exists()
@@ -95,4 +102,33 @@ async def test_a_fresh_one_and_forgetting(caches):
     caches.forget("a", "i")
     caches.forget("a", "i")
 
-    assert used(cache.path) == 0
+    assert used(kept(cache)) == 0
+
+
+async def test_what_a_build_had_at_a_power_loss_is_no_ones(caches):
+    async with caches.lent("a", "i", fresh=False) as cache:
+        cache.clean = True
+    async with caches.lent("a", "i", fresh=False) as cache:
+        assert not kept(cache).exists()  # nor would it be after a loss of power now
+        cache.path.with_name("j.lent").write_bytes(b"what a loss of power has left")
+        cache.path.with_name("k.img").write_bytes(b"")
+        cache.clean = True
+    caches.prepare()
+
+    assert sorted(path.name for path in cache.path.parent.iterdir()) == ["i.img", "k.img"]
+
+
+async def test_one_of_an_image_that_is_gone_does_not_come_back(caches):
+    async with caches.lent("a", "i", fresh=False) as cache:
+        caches.forget("a", "i")
+        cache.clean = True
+
+    assert list(cache.path.parent.iterdir()) == []
+
+
+async def test_a_broken_off_build_leaves_none(caches):
+    with suppress(asyncio.CancelledError):
+        async with caches.lent("a", "i", fresh=False) as cache:
+            raise asyncio.CancelledError
+
+    assert list(cache.path.parent.iterdir()) == []
