@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from threading import Lock
 from typing import IO, TYPE_CHECKING, Final
 
 from emberkeep.base.aio import in_thread
@@ -43,12 +44,16 @@ class Uploads:
         self._root = root
         self._settings = settings or UploadSettings()
         self._coming = 0  # bytes of uploads that are under way
+        self._taken = 0  # bytes of those that are here
+        self._counting = Lock()  # names come and go in threads
 
     def prepare(self) -> None:
         """Make the folder, without what an interruption has left in it."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         remove_tree(self._root / "tmp")
         (self._root / "tmp").mkdir(mode=0o700)
+        files = (path for path in self._root.iterdir() if path.is_file())
+        self._taken = sum(path.stat().st_size for path in files)
 
     def path(self, digest: str) -> Path:
         """Return where the file of `digest` lies, or raise `NotFound`."""
@@ -72,12 +77,11 @@ class Uploads:
         Raises `Invalid` if it has another digest, `QuotaExceeded` beyond the bounds, `NoSpace`.
         """
         wanted = None if digest is None else valid_digest(digest)
-        room = await in_thread(self._room)
         with self._unfinished() as coming:
             async for piece in _gathered(chunks):
                 self._coming += len(piece)
                 coming.size += len(piece)
-                self._bounded(coming.size, room)
+                self._bounded(coming.size)
                 await in_thread(coming.add, piece)
             found = coming.digest
             if wanted not in {None, found}:
@@ -85,7 +89,7 @@ class Uploads:
                     f"the upload has the digest {found}, not {wanted}",
                     hint="it was changed on its way, or while it was sent; send it again",
                 )
-            await in_thread(coming.named, self._root / found)
+            await in_thread(self._named, coming, self._root / found)
             return Upload(digest=found, size=coming.size)
 
     def forget(self, *, before: float, keep: Collection[str]) -> list[str]:
@@ -93,25 +97,31 @@ class Uploads:
         dropped = []
         for path in self._root.iterdir():
             if _DIGEST.fullmatch(path.name) and path.name not in keep:
-                with suppress(FileNotFoundError):
-                    if path.stat().st_mtime < before:
+                with suppress(FileNotFoundError), self._counting:
+                    facts = path.stat()
+                    if facts.st_mtime < before:
                         path.unlink()
+                        self._taken -= facts.st_size
                         dropped.append(path.name)
         return dropped
 
-    def _room(self) -> int:
-        """Return how many bytes may still come, those of uploads under way not counted."""
-        taken = sum(path.stat().st_size for path in self._root.iterdir() if path.is_file())
-        return (self._settings.total_mib << 20) - taken
+    def _named(self, coming: "_Coming", target: Path) -> None:
+        """Give a file its name; from then on it is one of those that are here."""
+        coming.synced()
+        with self._counting:
+            if not target.exists():  # the same may be here already
+                self._taken += coming.size
+            Path(coming.file.name).replace(target)
+        sync(target.parent)
 
-    def _bounded(self, size: int, room: int) -> None:
+    def _bounded(self, size: int) -> None:
         if size > self._settings.largest_mib << 20:
             raise QuotaExceeded(
                 f"the upload is larger than {self._settings.largest_mib} MiB",
                 hint="leave out what the build does not need (.dockerignore),"
                 " or raise uploads.largest_mib",
             )
-        if self._coming > room:
+        if self._taken + self._coming > self._settings.total_mib << 20:
             raise QuotaExceeded(
                 f"uploads take more than {self._settings.total_mib} MiB together",
                 hint="those that no image refers to are dropped after a day;"
@@ -149,11 +159,9 @@ class _Coming:
         self.hash.update(piece)
         self.file.write(piece)
 
-    def named(self, target: Path) -> None:
+    def synced(self) -> None:
         self.file.flush()
         os.fsync(self.file.fileno())
-        Path(self.file.name).replace(target)
-        sync(target.parent)
 
 
 def valid_digest(text: str) -> str:

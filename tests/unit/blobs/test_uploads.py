@@ -79,6 +79,32 @@ async def test_bounds_of_one_and_of_all(uploads: Uploads):
     await uploads.put(said(b"x" * (1 << 20)))
 
 
+async def test_many_at_once_are_held_to_the_bound_of_all(uploads: Uploads):
+    """The room is what is left now, not what was left when an upload began."""
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"s" * (1 << 20)
+        await uploads.put(said(b"x" * (2 << 20)))
+        yield b"s" * (1 << 20)
+
+    with pytest.raises(QuotaExceeded, match="3 MiB together"):
+        await uploads.put(slow())
+
+
+async def test_what_was_dropped_or_sent_twice_does_not_count(uploads: Uploads):
+    for _ in range(4):
+        kept = await uploads.put(said(bytes(1 << 20)))
+    os.utime(uploads.path(kept.digest), (1000, 1000))
+    uploads.forget(before=2000, keep=set())
+    for letter in (b"a", b"b"):
+        await uploads.put(said(letter * (1 << 20)))
+
+    again = Uploads(uploads._root, uploads._settings)
+    again.prepare()
+    with pytest.raises(QuotaExceeded, match="3 MiB together"):
+        await again.put(said(b"y" * (2 << 20)))
+
+
 async def test_what_an_interruption_left_is_removed(uploads: Uploads):
     (uploads._root / "tmp" / "half").write_bytes(b"x")
     kept = await uploads.put(said(b"whole"))
