@@ -43,8 +43,11 @@ def unwrapped() -> Generator[None]:
         raise found from errors
 
 
-async def finish(job: Coroutine[Any, Any, T], *, within: float) -> T:
-    """Run `job` to its end even if the caller is cancelled, for `within` seconds at most."""
+async def finish(job: Coroutine[Any, Any, T], *, within: float | None = None) -> T:
+    """Run `job` to its end even if the caller is cancelled, for `within` seconds at most.
+
+    None is for a job whose outcome must be known: it takes as long as it takes.
+    """
     task = asyncio.create_task(_bounded(job, within))
     try:
         return await asyncio.shield(task)
@@ -54,7 +57,7 @@ async def finish(job: Coroutine[Any, Any, T], *, within: float) -> T:
         raise
 
 
-async def _bounded(job: Coroutine[Any, Any, T], within: float) -> T:
+async def _bounded(job: Coroutine[Any, Any, T], within: float | None) -> T:
     async with asyncio.timeout(within):
         return await job
 

@@ -29,6 +29,8 @@ from emberkeep.vmm.snapshot import Snapshot
 
 _AT_HAND_S: Final = 0.01  # a snapshot that takes longer is not waited for before the answer
 _CLEANUP_S: Final = 60.0
+_TRIES: Final = 100  # at a write that others come before
+_AGAIN_S: Final = 0.02
 _PASSED: Final = frozenset({State.TERMINATING, State.TERMINATED})
 _log = structlog.get_logger()
 
@@ -75,6 +77,9 @@ class Lives:
         Raises what a launch raises, as far as it can be known at once; all else becomes the reason
         for which the microVM is TERMINATED.
         """
+        return await self._whole.verbs.carried_out(self._accepted(request))
+
+    async def _accepted(self, request: LaunchRequest) -> MicroVM:
         spans = Spans(self._ground.clock)
         order = await ordered(self._ground, request)
         with self._ground.admission.launch(request.account, order.size) as hold:
@@ -103,6 +108,9 @@ class Lives:
 
         A verb that is under way finds that out when it writes what it has done, and gives way.
         """
+        return await self._whole.verbs.carried_out(self._ending(microvm_id))
+
+    async def _ending(self, microvm_id: str) -> MicroVM:
         try:
             vm = await self._doomed(microvm_id, SUCCESS)
         except NoSpace:  # what ends makes room
@@ -189,7 +197,10 @@ class Lives:
         done = self._whole.verbs.started(verb(microvm_id))
         while True:
             change = self._ground.registry.change(microvm_id)
-            await asyncio.wait({done, change}, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                await asyncio.wait({done, change}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                change.cancel()
             if done.done():
                 return done.result()
             if change.result().state is state:
@@ -198,16 +209,23 @@ class Lives:
 
     async def _doomed(self, microvm_id: str, reason: str) -> MicroVM:
         """Write down that a microVM ends, whatever else is being done with it."""
+        tries = _TRIES
         while True:
             vm = self._ground.registry.get(microvm_id)
             if vm.state in _PASSED:
                 return vm
-            with suppress(Conflict):  # it was changed meanwhile
+            try:
                 vm = await self._ground.registry.save(vm.to(State.TERMINATING, reason=reason))
-                launching = self._launching.get(microvm_id)
-                if launching is not None:
-                    launching.cancel()
-                return vm
+            except Conflict:  # it was changed meanwhile
+                tries -= 1
+                if not tries:
+                    raise
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            launching = self._launching.get(microvm_id)
+            if launching is not None:
+                launching.cancel()
+            return vm
 
     def _later(self, verb: Coroutine[Any, Any, object]) -> None:
         self._whole.verbs.started(verb).add_done_callback(_told)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from emberkeep.base import aio
 from emberkeep.domain.endpoints import Endpoint, Ingress
 from emberkeep.domain.errors import Conflict, NotFound
 from emberkeep.domain.microvms import MicroVM, State
@@ -36,9 +37,13 @@ class Registry:
         self._told.append(listener)
 
     def change(self, microvm_id: str) -> "asyncio.Future[MicroVM]":
-        """Return what will be a microVM once it has changed, and that is durable."""
+        """Return what will be a microVM once it has changed, and that is durable.
+
+        Who does not wait for it any more cancels it.
+        """
         changed: asyncio.Future[MicroVM] = asyncio.Future()
         self._awaited.setdefault(microvm_id, []).append(changed)
+        changed.add_done_callback(lambda _: self._not_awaited(microvm_id, changed))
         return changed
 
     async def load(self) -> list[MicroVM]:
@@ -51,13 +56,23 @@ class Registry:
 
     async def add(self, vm: MicroVM) -> None:
         """Remember a new one; raise `Conflict` if its name is taken."""
+        await aio.finish(self._add(vm))
+
+    async def _add(self, vm: MicroVM) -> None:
         await self._store.add(vm, self._journal.of(None, vm))
         self._live[vm.id] = vm
         self._journal.written()
         self._changed(vm)
 
     async def save(self, vm: MicroVM) -> MicroVM:
-        """Replace what is known of `vm`; it must be one revision on."""
+        """Replace what is known of `vm`; it must be one revision on.
+
+        A caller that is cancelled waits for the end of it, as the store does: what is known here
+        must not fall behind what is durable.
+        """
+        return await aio.finish(self._save(vm))
+
+    async def _save(self, vm: MicroVM) -> MicroVM:
         before = self._live.get(vm.id)
         if before is None or before.state is not vm.state:
             vm = replace(vm, since=self._journal.now())
@@ -127,6 +142,13 @@ class Registry:
     def uids(self) -> frozenset[int]:
         """Return the host users of the live ones."""
         return frozenset(vm.uid for vm in self._live.values())
+
+    def _not_awaited(self, microvm_id: str, changed: "asyncio.Future[MicroVM]") -> None:
+        awaited = self._awaited.get(microvm_id, [])
+        if changed in awaited:
+            awaited.remove(changed)
+        if not awaited:
+            self._awaited.pop(microvm_id, None)
 
     def _changed(self, vm: MicroVM) -> None:
         for awaited in self._awaited.pop(vm.id, ()):

@@ -19,7 +19,7 @@ T = TypeVar("T")
 READERS: Final = 2  # at once: with WAL they wait for nobody
 KEPT: Final = 20_000  # events; at least so many
 _TRIMMED_EVERY: Final = 100
-_WITHIN_S: Final = 30.0
+_WITHIN_S: Final = 30.0  # a read; a write whose end nobody saw might still be committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Database:
         Returns how many rows were changed; both are durable then, with one sync of the disk.
         """
         with told(self._path):
-            return await finish(self._write(statement, event), within=_WITHIN_S)
+            return await finish(self._write(statement, event))
 
     async def transact(self, steps: Sequence[Step], events: Sequence[Event] = ()) -> bool:
         """Carry out all of `steps` and append `events`, or nothing where a step says so.
@@ -64,9 +64,7 @@ class Database:
         Returns whether it was done; it is durable then.
         """
         with told(self._path):
-            return await finish(
-                self._in_turn(lambda: self._all_or_nothing(steps, events)), within=_WITHIN_S
-            )
+            return await finish(self._in_turn(lambda: self._all_or_nothing(steps, events)))
 
     async def close(self) -> None:
         """Close every connection."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from emberkeep.domain.due import IDLE_OVER, Due, Verb
-from emberkeep.domain.errors import GuestError, NotFound
+from emberkeep.domain.errors import Conflict, GuestError, NotFound
 from emberkeep.domain.images import Hooks, Main, Root, Source
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.requests import LaunchRequest
@@ -131,6 +131,51 @@ async def test_an_end_is_durable_while_another_verb_has_the_turn(tmp_path: Path)
             assert (await w.store.get(id_)).state is ending.state is State.TERMINATING
 
         assert (await reached(w, id_, State.TERMINATED)).state_reason == "Success."
+
+
+async def test_an_end_that_cannot_be_written_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A row that others have changed, again and again, or for good."""
+    monkeypatch.setattr(lives, "_AGAIN_S", 0)
+    async with world(tmp_path / "data") as w:
+        id_, written = w.vm.id, w.store.save
+        tries = 0
+
+        async def save(vm: MicroVM, **more: Any) -> None:
+            nonlocal tries
+            tries += 1
+            raise Conflict("it was changed meanwhile")
+
+        monkeypatch.setattr(w.store, "save", save)
+        with pytest.raises(Conflict):
+            await w.node.lives.terminate(id_)
+        assert tries == lives._TRIES
+
+        monkeypatch.setattr(w.store, "save", written)
+        assert (await w.node.lives.terminate(id_)).state is State.TERMINATING
+        await w.node.verbs.settled()
+
+
+async def test_resuming_what_runs_leaves_nobody_waiting(tmp_path: Path):
+    async with world(tmp_path / "data") as w:
+        for _ in range(3):
+            assert (await w.node.lives.resume(w.vm.id)).state is State.RUNNING
+        await asyncio.sleep(0)
+
+        assert w.ground.registry._awaited == {}
+
+
+async def test_a_caller_that_goes_leaves_an_accepted_launch(tmp_path: Path, launches: Launches):
+    async with world(tmp_path / "data") as w:
+        caller = asyncio.create_task(w.node.run(REQUEST))  # noqa: TID251  a test's
+        await asyncio.sleep(0)
+        caller.cancel()
+        launches.go.set()
+        await w.node.verbs.settled()
+
+        (accepted,) = [vm for vm in await w.store.live() if vm.id != w.vm.id]
+        await reached(w, accepted.id, State.RUNNING)
 
 
 async def test_what_is_due_says_why(tmp_path: Path):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from emberkeep.base.clock import HostClock
 from emberkeep.base.sockets import listening
 from emberkeep.domain.errors import Conflict, NotFound, QuotaExceeded
 from emberkeep.domain.limits import ACCOUNT
-from emberkeep.domain.microvms import State
+from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.node import facts, orphans
 from emberkeep.node.console import BoundedLog, collect
 from emberkeep.node.journal import Journal
@@ -111,6 +112,49 @@ async def test_what_the_store_refuses_is_not_remembered():
     with pytest.raises(Conflict):
         await registry.add(microvm(2, name="vm-1"))
     assert [vm.id for vm in registry.all()] == [microvm(1).id]
+
+
+class Slow(FakeMicroVMs):
+    """One that takes its time, and does what it was told nevertheless."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+        self.begun = asyncio.Event()
+
+    async def save(self, vm: MicroVM, **more: Any) -> None:
+        self.begun.set()
+        await self.go.wait()
+        await super().save(vm, **more)
+
+
+async def test_a_caller_that_goes_leaves_the_registry_as_the_store_is():
+    store = Slow()
+    registry = Registry(store, Journal(store.events, HostClock()))
+    await registry.add(microvm(1))
+    saving = asyncio.create_task(registry.save(microvm(1).to(State.RUNNING)))  # noqa: TID251  a test's
+    await store.begun.wait()
+
+    saving.cancel()
+    asyncio.get_running_loop().call_soon(store.go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+
+    assert registry.all() == await store.live()
+    assert registry.get(microvm(1).id).state is State.RUNNING
+
+
+async def test_who_waits_no_more_for_a_change_is_forgotten():
+    registry = _registry()
+    await registry.add(microvm(1))
+    kept, dropped = (registry.change(microvm(1).id) for _ in range(2))
+
+    dropped.cancel()
+    await asyncio.sleep(0)
+    assert registry._awaited == {microvm(1).id: [kept]}
+
+    up = await registry.save(microvm(1).to(State.RUNNING))
+    assert (await kept, registry._awaited) == (up, {})
 
 
 def test_a_log_keeps_the_last_bytes_and_no_more(tmp_path: Path):

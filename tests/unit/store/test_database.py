@@ -1,8 +1,10 @@
 """Opening a database: new, kept, of the future, of something else."""
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -10,7 +12,7 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 from emberkeep.domain.errors import Corrupt, Unavailable
-from emberkeep.store import opened
+from emberkeep.store import opened, transactions
 from emberkeep.store.faults import told
 from emberkeep.store.schema import metadata
 from emberkeep.store.upgrade import MIGRATIONS, known_revisions, upgrade
@@ -118,6 +120,25 @@ async def test_a_cancelled_caller_leaves_the_store_working(path: Path):
         await stores.microvms.add(microvm(99))
 
         assert (await stores.microvms.find("vm-99")).id == microvm(99).id
+
+
+async def test_a_slow_write_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One whose caller had given it up might be committed all the same."""
+    monkeypatch.setattr(transactions, "_WITHIN_S", 0)
+    begun = threading.Event()
+
+    def slowly(*given: Any) -> Any:
+        begun.wait(0.2)  # that is never: longer than the bound
+        return transaction(*given)
+
+    async with opened(path) as stores:
+        database = stores.events._database
+        transaction = database._transaction
+        monkeypatch.setattr(database, "_transaction", slowly)
+        await stores.microvms.add(microvm())
+        monkeypatch.undo()
+
+        assert await stores.microvms.live() == [microvm()]
 
 
 async def test_commits_survive_a_power_loss(path: Path):
