@@ -39,6 +39,7 @@ class Work:
         self._pipelines: dict[str, Pipeline] = {}
         self._cancelled: set[str] = set()
         self._no_room_until_ns: dict[str, int] = {}
+        self._no_room_since_ns: dict[str, int] = {}  # when builds were first refused for want of it
 
     @property
     def settings(self) -> QueueSettings:
@@ -164,15 +165,16 @@ class Work:
     async def _apply(self, begun: Stored, outcome: "Outcome") -> None:
         build_id = begun.build.id
         if isinstance(outcome, QuotaExceeded):
-            waited_s = self._ledger.now() - begun.build.created_at
-            if waited_s < self.settings.patience_s:
-                later = self._tools.clock.monotonic_ns() + int(_LOOK_AGAIN_S * 1e9)
-                self._no_room_until_ns[build_id] = later
+            now_ns = self._tools.clock.monotonic_ns()
+            waited_ns = now_ns - self._no_room_since_ns.setdefault(build_id, now_ns)
+            if waited_ns < self.settings.patience_s * 1e9:
+                self._no_room_until_ns[build_id] = now_ns + int(_LOOK_AGAIN_S * 1e9)
                 return await self._put_back(build_id, f"Waiting for room: {outcome.message}.")
             outcome = _failure(outcome)
         async with self._ledger.turn:
             stored = await self._stored(build_id)
             if isinstance(outcome, Sizes):
+                self._forget_room(build_id)
                 self._logs.opened(build_id).line("Done: the version is ACTIVE.")
                 await self._ledger.write(plans.succeeded(stored, outcome, at=self._ledger.now()))
                 self._logs.closed(build_id)
@@ -180,6 +182,10 @@ class Work:
             await self._failed(stored, outcome.code, outcome.reason)
         await self._discarded(source_key(stored.image.id, stored.version.number))
         return None
+
+    def _forget_room(self, build_id: str) -> None:
+        self._no_room_until_ns.pop(build_id, None)
+        self._no_room_since_ns.pop(build_id, None)
 
     async def _discarded(self, key: str) -> None:
         """Remove the snapshot of a version that is none; its root stays, to be used again."""
@@ -190,6 +196,7 @@ class Work:
 
     async def _failed(self, stored: Stored, code: FailureCode, reason: str) -> Stored:
         """Write down that a build has failed; the turn of the ledger must be held."""
+        self._forget_room(stored.build.id)
         log = self._logs.opened(stored.build.id)
         log.line(f"Failed: {code}: {reason}")
         plan = plans.failed(stored, code, reason, at=self._ledger.now())

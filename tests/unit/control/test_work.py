@@ -204,6 +204,27 @@ async def test_one_that_was_cancelled_is_not_waited_for(open_images: Open, tools
         assert images._work._no_room_until_ns == {}
 
 
+async def test_the_time_in_the_queue_is_not_waiting_for_room(
+    open_images: Open, tools: FakeTools, monkeypatch
+):
+    monkeypatch.setattr("emberkeep.control.work._LOOK_AGAIN_S", 0.01)
+    tools.fate["archive"] = asyncio.Event()
+    async with open_images(QueueSettings(patience_s=60)) as images:
+        image, _ = await images.create(ME, "web", recipe())
+        await reached(tools, "archive")
+        real = images._ledger.now
+        monkeypatch.setattr(images._ledger, "now", lambda: real() + 3600)
+        tools.fate["build"] = QuotaExceeded("no room")
+        tools.fate["archive"].set()
+        await reached(tools, "build")
+        tools.done.clear()
+        await reached(tools, "build")
+        del tools.fate["build"]
+
+        assert (await settled(images, "web")).state is ImageState.CREATED
+        assert images._work._no_room_since_ns == {}
+
+
 async def test_but_not_for_ever(open_images: Open, tools: FakeTools):
     tools.fate["build"] = QuotaExceeded("no room")
     async with open_images(QueueSettings(patience_s=0)) as images:
