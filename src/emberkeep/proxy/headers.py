@@ -13,6 +13,7 @@ _HOP_BY_HOP: Final = frozenset(
         b"proxy-authorization", b"te", b"transfer-encoding", b"upgrade",
     }
 )  # fmt: skip
+_BODILESS: Final = (204, 304)
 _OURS: Final = b"x-aws-proxy-"
 _REQUEST_ID: Final = b"x-amzn-requestid"
 _SUBPROTOCOL: Final = b"sec-websocket-protocol"
@@ -76,9 +77,14 @@ def is_grpc(head: RequestHead) -> bool:
     )
 
 
-def to_client(headers: Headers, *, request_id: bytes) -> Headers:
-    """Return the headers of an answer for the client; framing is the business of its connection."""
+def to_client(headers: Headers, *, request_id: bytes, status: int = 200) -> Headers:
+    """Return the headers of an answer for the client; framing is the business of its connection.
+
+    A length that is not how its body is delimited does not cross (RFC 9112 §6.3): readers differ.
+    """
     dropped = _dropped(headers)
+    if status in _BODILESS or any(name.lower() == b"transfer-encoding" for name, _ in headers):
+        dropped |= {b"content-length"}
     kept = [
         (name, value)
         for name, value in headers

@@ -20,7 +20,10 @@ _ANSWER: Final = re.compile(
     rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\t -~\x80-\xff]*)\r\n" + _LINES + rb"\r\n"
 )
 _LINE: Final = re.compile(rb"(" + _TOKEN + rb"):[\t ]*(" + _VALUE + rb")\r\n")
-_SENT: Final = re.compile(_TOKEN + rb" [!-~]+ HTTP/1\.1\r\n" + _LINES + rb"\r\n")
+# not HEAD or CONNECT: what their answers say of a length is not how they are framed
+_SENT: Final = re.compile(
+    rb"(?:GET|DELETE|OPTIONS|POST|PUT|PATCH) [!-~]+ HTTP/1\.1\r\n" + _LINES + rb"\r\n"
+)
 _CHUNKED: Final = re.compile(rb"0\r\n" + _LINES + rb"\r\n")
 _LENGTH: Final = re.compile(rb"[0-9]{1,15}")
 # what says how a message is framed, or what becomes of its connection

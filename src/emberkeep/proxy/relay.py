@@ -44,7 +44,7 @@ async def _answered(
     if head.status == _SWITCHING:
         await _switched(exchange, application, head, wanted, request_id)
         return
-    kept = rules.to_client(head.headers, request_id=request_id)
+    kept = rules.to_client(head.headers, request_id=request_id, status=head.status)
     await exchange.respond(
         ResponseHead(status=head.status, headers=kept, reason=head.reason, ends=head.ends)
     )

@@ -109,7 +109,9 @@ PAIRS = st.lists(st.tuples(NAMES, VALUES), max_size=5)
 
 @settings(max_examples=800, deadline=None)
 @given(
-    st.sampled_from([b"GET", b"G T", b"PUT"]), st.sampled_from([b"/", b"/ x", b"/\r\n", b""]), PAIRS
+    st.sampled_from([b"GET", b"G T", b"PUT", b"HEAD"]),
+    st.sampled_from([b"/", b"/ x", b"/\r\n", b""]),
+    PAIRS,
 )
 @example(b"GET", b"/", [(b"Host", b"x"), (b"accept", b"y")])
 def test_what_is_sent_plainly_is_what_was_meant(method: bytes, path: bytes, headers):
