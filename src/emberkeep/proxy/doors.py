@@ -52,11 +52,13 @@ class Door:
         self.last_ns = self._clock.wall_ns()
 
     @contextmanager
-    def connected(self) -> Iterator[bool]:
-        """Count a connection; say whether it is within the limit."""
+    def connected(self) -> Iterator[None]:
+        """Count a connection; raise the `Refusal` of one too many, which is not counted."""
+        if self.connections >= self._most:
+            raise Refused(TOO_MANY)
         self.connections += 1
         try:
-            yield self.connections <= self._most
+            yield
         finally:
             self.connections -= 1
 
@@ -150,8 +152,7 @@ class Visit:
         door = self._at.get(vm.id)
         if door is None:
             door = self._doors.of(vm.id, vcpus=vm.size.vcpus)
-            if not self._held.enter_context(door.connected()):
-                raise Refused(TOO_MANY)
+            self._held.enter_context(door.connected())
             self._at[vm.id] = door
             self._doors.strangers.left(self._wire)
             self._wire.welcome()

@@ -96,6 +96,23 @@ async def test_more_connections_and_requests_than_allowed_are_refused(tmp_path: 
             assert (await first).text == "ok"
 
 
+async def test_a_connection_too_many_is_not_counted_however_often_it_asks(tmp_path: Path):
+    async with keeping(tmp_path, connections=1) as keep:
+        vm = keep.microvms.add()
+        await keep.serve(vm, echo(b"mine"))
+        headers = {"X-aws-proxy-auth": keep.token(vm)}
+        door = keep.proxy.doors.of(vm.id)
+        async with httpx.AsyncClient(verify=keep.trusted(), trust_env=False) as second:
+            async with httpx.AsyncClient(verify=keep.trusted(), trust_env=False) as first:
+                assert (await first.get(keep.url(vm), headers=headers)).text == "mine"
+                for _ in range(3):
+                    assert (await second.get(keep.url(vm), headers=headers)).status_code == 429
+                assert door.connections == 1
+            while door.connections:  # noqa: ASYNC110  it tells nobody
+                await asyncio.sleep(0)
+            assert (await second.get(keep.url(vm), headers=headers)).text == "mine"
+
+
 def test_a_bucket_lets_through_what_its_rate_says():
     bucket = Bucket(2, 2, 0.0)
 
