@@ -42,6 +42,7 @@ class FakeTools:
         self.done: list[str] = []  # steps that were begun, in order
         self.at: asyncio.Event = asyncio.Event()  # set whenever a step begins
         self.snapshots: set[str] = set()
+        self.patience = 1.0
         self.caches: set[str] = set()
         self.live: list[str] = []
         self.swept: list[bool] = []

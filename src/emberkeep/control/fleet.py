@@ -13,6 +13,11 @@ class Fleet:
     def __init__(self, node: Node) -> None:
         self._node = node
 
+    @property
+    def patience(self) -> float:
+        """How many times their timeouts hooks have here."""
+        return self._node.ground.patience
+
     async def take(self, source: Source, tell: Tell) -> Sizes:
         """Start the workload, wait until it is ready, seal its snapshot; raises `BuildFailed`."""
         return await self._node.take(source, tell)
@@ -26,5 +31,6 @@ class Fleet:
         await self._node.forget(key)
 
     def in_use(self) -> Collection[str]:
-        """Return the keys of the sources of live microVMs."""
-        return {vm.image_key for vm in self._node.ground.registry.all()}
+        """Return the keys of the sources of live microVMs, and of those that are coming."""
+        ground = self._node.ground
+        return {vm.image_key for vm in ground.registry.all()} | set(ground.images.in_use())

@@ -60,14 +60,14 @@ class Pipeline:
         else:
             self._log.line("The root file system is there already: it is not made again.")
         source = source_of(stored.image, stored.version)
-        hooks, step_s = source.hooks, self._tools.settings.step_s
+        hooks = source.hooks
         async with self._step("snapshot", "Starting the application, to take its snapshot."):
-            async with _within(step_s + (hooks.ready or _READY_S), "Taking the snapshot"):
+            async with self._within(hooks.ready or _READY_S, "Taking the snapshot"):
                 sizes = await self._tools.snapshots.take(source, self._log.line)
             await self._noted(lambda stored: plans.sized(stored, sizes))
         async with (
             self._step("validate", "Launching a microVM from the snapshot."),
-            _within(step_s + (hooks.validate or _VALIDATE_S), "Validating"),
+            self._within(hooks.validate or _VALIDATE_S, "Validating"),
         ):
             await self._tools.snapshots.validate(source, self._log.line)
         return sizes
@@ -118,6 +118,18 @@ class Pipeline:
         took_s = (self._tools.clock.monotonic_ns() - begun) / 1e9
         self._log.line(f"[{name}: {took_s:.1f} s]")
 
+    @asynccontextmanager
+    async def _within(self, hook_s: float, what: str) -> AsyncGenerator[None]:
+        """Bound a step that should have bounded itself, beyond what its hook may take."""
+        seconds = self._tools.settings.step_s + hook_s * self._tools.snapshots.patience
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as late:
+            raise BuildFailed(
+                FailureCode.INTERNAL_PLATFORM_ERROR, f"{what} took longer than {seconds:.0f} s."
+            ) from late
+
     async def _begin(self, name: str, text: str) -> None:
         await self._noted(lambda stored: plans.stepped(stored, name))
         self._log.line(text)
@@ -138,15 +150,3 @@ def _inputs(stored: Stored, archive: Archive, fingerprint: str) -> str:
     recipe = stored.version.recipe
     parts = (archive.digest, recipe.base, str(recipe.base_version), str(recipe.egress), fingerprint)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-@asynccontextmanager
-async def _within(seconds: float, what: str) -> AsyncGenerator[None]:
-    """Bound a step that should have bounded itself."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as late:
-        raise BuildFailed(
-            FailureCode.INTERNAL_PLATFORM_ERROR, f"{what} took longer than {seconds:.0f} s."
-        ) from late

@@ -46,6 +46,10 @@ class Roots(Protocol):
 class Snapshots(Protocol):
     """What makes snapshots of sources, and launches from them."""
 
+    @property
+    def patience(self) -> float:
+        """How many times their timeouts hooks have here."""
+
     async def take(self, source: Source, tell: Tell) -> Sizes:
         """Start the workload, wait until it is ready, seal its snapshot; raises `BuildFailed`."""
 
@@ -56,7 +60,7 @@ class Snapshots(Protocol):
         """Remove the snapshots of a source. Idempotent."""
 
     def in_use(self) -> Collection[str]:
-        """Return the keys of the sources of live microVMs."""
+        """Return the keys of the sources of live microVMs, and of those that are coming."""
 
 
 class Leftovers(Protocol):
