@@ -159,11 +159,12 @@ class ImageControl:
         async with self._ledger.turn:
             image = await self._settled(caller, name)
             version = await self._version(caller, image, number)
-            if len(await self._records.versions(image.id, limit=2)) == 1:
+            others = await self._records.versions(image.id, limit=_MOST)
+            if len(others) == 1:
                 raise WrongState(texts.LAST_VERSION, hint=f"emberkeep images rm {name}")
             if self._work.used(image.id, number):
                 raise WrongState(texts.VERSION_IN_USE, hint="terminate them first: emberkeep ps")
-            plan, leaving = plans.version_leaving(image, version, at=self._ledger.now())
+            plan, leaving = plans.version_leaving(image, version, others, at=self._ledger.now())
             await self._ledger.write(plan)
         return leaving
 

@@ -166,10 +166,14 @@ def leaving(image: Image, *, at: float) -> Plan:
     )
 
 
-def version_leaving(image: Image, version: Version, *, at: float) -> tuple[Plan, Version]:
-    """One version is to go; the image is UPDATING meanwhile (spec §2.11)."""
+def version_leaving(
+    image: Image, version: Version, others: Sequence[Version], *, at: float
+) -> tuple[Plan, Version]:
+    """One version is to go, and is none of the latest; the image is UPDATING (spec §2.11)."""
     gone = replace(version.to(VersionState.DELETING, at=at), status=VersionStatus.INACTIVE)
+    rest = [one for one in others if one.number != version.number]
     busy = image.to(ImageState.UPDATING, at=at)
+    busy = replace(_counted(busy, rest, at=at), revision=busy.revision)
     told = event(Kind.VERSION_DELETING, image, version.number, at=at)
     change = Change(save=(busy, gone), events=(told,))
     return Plan(change=change, image=busy), gone

@@ -227,6 +227,26 @@ async def test_versions_are_deleted_but_not_the_last(images, tools):
     assert third.number == 3
 
 
+async def test_a_version_that_goes_is_not_the_latest_meanwhile(images, tools, monkeypatch):
+    await images.create(ME, "web", recipe())
+    await settled(images, "web")
+    await images.update(ME, "web", recipe())
+    assert (await settled(images, "web")).latest_active == 2
+    forget, free = tools.forget, asyncio.Event()
+
+    async def waiting(*words):
+        await free.wait()
+        await forget(*words)
+
+    monkeypatch.setattr(tools, "forget", waiting)
+    await images.delete_version(ME, "web", 2)
+    image = await images.get(ME, "web")
+    free.set()
+
+    assert (image.state, image.latest_active) == (ImageState.UPDATING, 1)
+    assert (await settled(images, "web")).latest_active == 1
+
+
 async def test_a_version_is_retired_and_comes_back(images):
     await images.create(ME, "web", recipe())
     await settled(images, "web")
