@@ -39,6 +39,7 @@ class Janitor:
         self._logs = logs
         self._leftovers = leftovers
         self._sweep = False  # whether there is more to sweep
+        self._later_ns: dict[str, int] = {}  # images that went wrong: when they are tried again
         self._tokens_at = 0.0  # when tokens are looked at again
 
     async def keep(self) -> None:
@@ -52,20 +53,32 @@ class Janitor:
     async def _round(self) -> float:
         """Do all that can be done now; return for how long to wait for news."""
         try:
-            waiting = False
             images = await self._records.deleting()
-            for image in images:
-                waiting |= not await self._left(image)
             await self._tokens_forgotten()
         except Exception:  # noqa: BLE001  a control loop's item: it is tried again
-            _log.exception("images.delete")
+            _log.exception("images.deleting")
             return _AGAIN_S
-        self._sweep |= bool(images)
+        done = [await self._tried(image) for image in images]
+        self._sweep |= True in done
         if self._sweep:
             await self._swept()
-        if waiting:
+        if False in done:
             return _DRAINING_S
-        return _AGAIN_S if self._sweep else _SELDOM_S
+        return _AGAIN_S if self._sweep or None in done else _SELDOM_S
+
+    async def _tried(self, image: Image) -> bool | None:
+        """Carry out what of `image` is to go; return whether that is all done, or None: again."""
+        now_ns = self._tools.clock.monotonic_ns()
+        if now_ns < self._later_ns.get(image.id, 0):
+            return None
+        try:
+            done = await self._left(image)
+        except Exception:  # noqa: BLE001  a control loop's item: the others go on
+            _log.exception("images.delete", image=image.id)
+            self._later_ns[image.id] = now_ns + int(_AGAIN_S * 1e9)
+            return None
+        self._later_ns.pop(image.id, None)
+        return done
 
     async def _tokens_forgotten(self) -> None:
         """Drop the tokens that are too old to count, now and then."""

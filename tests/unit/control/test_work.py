@@ -210,7 +210,7 @@ async def test_the_time_in_the_queue_is_not_waiting_for_room(
     monkeypatch.setattr("emberkeep.control.work._LOOK_AGAIN_S", 0.01)
     tools.fate["archive"] = asyncio.Event()
     async with open_images(QueueSettings(patience_s=60)) as images:
-        image, _ = await images.create(ME, "web", recipe())
+        await images.create(ME, "web", recipe())
         await reached(tools, "archive")
         real = images._ledger.now
         monkeypatch.setattr(images._ledger, "now", lambda: real() + 3600)
@@ -245,6 +245,20 @@ async def test_a_step_that_never_ends_is_ended(open_images: Open, tools: FakeToo
 
     assert build.code is FailureCode.INTERNAL_PLATFORM_ERROR
     assert "Taking the snapshot took longer" in (build.reason or "")
+
+
+async def test_where_hooks_have_more_time_steps_have_it_too(
+    open_images: Open, tools: FakeTools, monkeypatch
+):
+    monkeypatch.setattr("emberkeep.control.pipeline._VALIDATE_S", 0.01)
+    tools.patience = 100
+    tools.fate["validate"] = asyncio.Event()
+    async with open_images(QueueSettings(step_s=0.01)) as images:
+        await images.create(ME, "web", recipe())
+        await settled(images, "web")
+        build = await newest_build(images, "web")
+
+    assert build.reason == "Validating took longer than 1 s."
 
 
 async def test_the_root_of_an_equal_version_is_used_again(images, tools: FakeTools):
@@ -358,3 +372,23 @@ async def test_a_deletion_that_fails_is_tried_again(images, tools: FakeTools, mo
     await gone(images, "web")
 
     assert tools.snapshots == set()
+
+
+async def test_a_deletion_that_fails_holds_up_no_other(images, tools: FakeTools, monkeypatch):
+    ids = {}
+    for name in ("a", "b"):
+        ids[name] = (await images.create(ME, name, recipe()))[0].id
+        await settled(images, name)
+    forget = tools.forget
+
+    async def failing(key: str, *words: str) -> None:
+        if key.startswith(ids["a"]):
+            raise OSError("busy")
+        await forget(key, *words)
+
+    monkeypatch.setattr(tools, "forget", failing)
+    await images.delete(ME, "a")
+    await images.delete(ME, "b")
+    await gone(images, "b")
+
+    assert (await images.get(ME, "a")).state is ImageState.DELETING
