@@ -22,6 +22,7 @@ LONGEST_S: Final = 7 * 86400  # the life of a presigned URL
 STAMP: Final = "%Y%m%dT%H%M%SZ"
 EMPTY: Final = hashlib.sha256(b"").hexdigest()
 _STAMP: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
+_EXPIRES: Final = re.compile(r"[0-9]{1,6}")
 _PARTS: Final = ("Credential", "Signature", "SignedHeaders")
 _SCOPE_PARTS: Final = 5
 _LONGEST_HEADERS: Final = 4096
@@ -123,7 +124,8 @@ def _of_query(given: Mapping[str, str], headers: Headers) -> Claim:
         every = " ".join(f"AWS query-string parameters must include '{one}'." for one in lacking)
         _refuse(_INCOMPLETE, f"{every} Re-examine the query-string parameters.")
     expires = given.get("X-Amz-Expires", "300")
-    if not (expires.isascii() and expires.isdecimal() and 0 < int(expires[:9]) <= LONGEST_S):
+    seconds = int(expires) if _EXPIRES.fullmatch(expires) else 0
+    if not 0 < seconds <= LONGEST_S:
         _refuse(
             "AccessDeniedException",
             f"X-Amz-Expires must be a number of seconds from 1 to {LONGEST_S}",
@@ -131,7 +133,7 @@ def _of_query(given: Mapping[str, str], headers: Headers) -> Claim:
     return _built(
         {name: given[names[name]] for name in _PARTS},
         stamp=given["X-Amz-Date"],
-        expires_s=int(expires),
+        expires_s=seconds,
         payload=headers.get("x-amz-content-sha256") or given.get("X-Amz-Content-SHA256"),
         token=given.get("X-Amz-Security-Token") or headers.get("x-amz-security-token"),
     )
@@ -204,7 +206,7 @@ def _stamp(headers: Headers) -> str:
         return said
     try:
         return parsedate_to_datetime(said).astimezone(UTC).strftime(STAMP)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return said
 
 

@@ -1,6 +1,7 @@
 """URLs that boto3 presigns for S3 when nobody says otherwise: signature version 2, in the query."""
 
 import hmac
+import re
 from typing import Any, Final, Protocol
 from urllib.parse import unquote_plus, urlsplit
 
@@ -13,6 +14,7 @@ from emberkeep.aws.errors import AwsError
 from emberkeep.aws.sigv4 import Asked
 from emberkeep.domain.keys import AccessKey, Caller
 
+_EXPIRES: Final = re.compile(r"[0-9]{1,12}")
 _INVALID: Final = "InvalidSignatureException"
 
 
@@ -39,7 +41,7 @@ def by_version_2(asked: Asked, keys: Keys) -> Caller | None:
         return None
     key = keys.key(given["AWSAccessKeyId"], given.get("x-amz-security-token"))
     expires = given["Expires"]
-    left = int(expires) - keys.now() if expires.isascii() and expires.isdecimal() else -1
+    left = int(expires) - keys.now() if _EXPIRES.fullmatch(expires) else -1
     if not 0 < left <= LONGEST_S:
         raise AwsError("AccessDenied", "Request has expired", status=403)
     expected = _Presigned(key, expires).signature(asked)

@@ -16,6 +16,8 @@ from emberkeep.console import origins
 
 _OURS: Final = frozenset({"", "console", "v1", "openapi.json", "healthz", "metrics", "favicon.ico"})
 
+_PATHLESS: Final = PlainTextResponse("a request must name a path\n", 400)
+
 
 class Faces:
     """Hands what AWS clients ask to `aws`, other services' to `beside`, all else to `rest`."""
@@ -26,7 +28,12 @@ class Faces:
         self._beside = beside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        face = self._rest if scope["type"] != "http" else self._face(scope)
+        if scope["type"] != "http":
+            face = self._rest
+        elif not scope["path"].startswith("/"):
+            face = _PATHLESS  # "*", "host:443", a URL: what whole servers and proxies are asked
+        else:
+            face = self._face(scope)
         await face(scope, receive, send)
 
     def _face(self, scope: Scope) -> ASGIApp:

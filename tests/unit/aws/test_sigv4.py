@@ -249,9 +249,10 @@ def test_the_life_of_a_presigned_url_is_signed_and_bounded(known: Known):
     asked = signed(auth=SigV4QueryAuth, how={"expires": 60})
     longer = replace(asked, query=asked.query.replace("Expires=60", "Expires=600"))
     assert refusal(known, longer).type == "InvalidSignatureException"
-    for wrong in ("0", "604801", "-1", "x", "9" * 30, "१"):
+    long = "000000001" + "9" * 5000
+    for wrong in ("0", "604801", "-1", "x", "9" * 30, long, "000604800000", "१"):
         query = asked.query.replace("Expires=60", f"Expires={quote(wrong)}")
-        assert refusal(known, replace(asked, query=query)).status == 403
+        assert refusal(known, replace(asked, query=query)).type == "AccessDeniedException"
 
 
 def test_presigned_urls_of_s3_sign_no_body(known: Known):
@@ -273,6 +274,19 @@ def test_presigned_urls_of_version_two(known: Known):
     with pytest.raises(AwsError, match="expired"):
         by_version_2(asked, known.gate)
     assert by_version_2(signed(), known.gate) is None
+    for wrong in ("9" * 5000, "9" * 13, "-1", "१"):
+        query = f"AWSAccessKeyId={ID}&Signature=x&Expires={quote(wrong)}"
+        with pytest.raises(AwsError, match="expired"):
+            by_version_2(replace(asked, query=query), known.gate)
+
+
+def test_a_date_beyond_all_dates_is_refused(known: Known):
+    date = "Fri, 31 Dec 9999 23:59:00 -1200"
+    text = f"{BEGIN}a/20260101/r/lambda/aws4_request, SignedHeaders=host, Signature=0"
+    headers = {"host": HOST, "date": date, "authorization": text}
+    wrong = refusal(known, Asked(method="GET", path="/", query="", headers=headers))
+
+    assert wrong.type == "IncompleteSignatureException"
 
 
 @pytest.mark.parametrize(
