@@ -1,5 +1,6 @@
 """Credentials of the tests: tokens, each with who is let in by it."""
 
+import asyncio
 from collections.abc import Mapping
 
 from emberkeep.domain.errors import Denied
@@ -44,6 +45,7 @@ class FakeAccessKeys:
 
     def __init__(self) -> None:
         self.by_id: dict[str, AccessKey] = {}
+        self.pauses = False  # before it does what it is told, as a disk does
 
     async def all(self) -> list[AccessKey]:
         return list(self.by_id.values())
@@ -52,7 +54,13 @@ class FakeAccessKeys:
         self.by_id[key.id] = key
 
     async def save(self, key: AccessKey) -> None:
+        await self._pause()
         self.by_id[key.id] = key
 
     async def remove(self, key_id: str) -> None:
+        await self._pause()
         self.by_id.pop(key_id, None)
+
+    async def _pause(self) -> None:
+        for _ in range(3 if self.pauses else 0):
+            await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 """The access keys of this server: found at every request, made and withdrawn now and then."""
 
+import asyncio
 import hmac
 import secrets
 import string
@@ -33,6 +34,7 @@ class Keyring:
         self._used: dict[str, float] = {}
         self._own: str | None = None
         self._forget: list[Callable[[], None]] = []
+        self._changing = asyncio.Lock()  # a row is written whole: no write may rest on an older one
 
     async def load(self, own: AccessKey) -> None:
         """Read the keys; `own`, which lies in the server's file, is among them from now on.
@@ -77,11 +79,11 @@ class Keyring:
         """Write down when keys were used; what cannot be written is only logged."""
         used, self._used = self._used, {}
         for key_id, at in used.items():
-            key = self._keys.get(key_id)
-            if key is None:
-                continue
             try:
-                await self._save(replace(key, used_at=at))
+                async with self._changing:
+                    key = self._keys.get(key_id)
+                    if key is not None:
+                        await self._save(replace(key, used_at=at))
             except EmberkeepError as error:
                 log.warning("key.use_not_written", key=key_id, why=error.message)
 
@@ -101,28 +103,30 @@ class Keyring:
 
     async def enable(self, key_id: str, *, enabled: bool) -> AccessKey:
         """Let a key be good, or not; raise `Conflict` if nobody could manage keys any more."""
-        key = self._known(key_id)
-        if not enabled:
-            self._must_leave_one(key)
-        if key.enabled is not enabled:
-            key = await self._save(replace(key, enabled=enabled))
-            self._withdrawn()
-            log.info("key.enabled" if enabled else "key.disabled", key=key.id)
-        return key
+        async with self._changing:
+            key = self._known(key_id)
+            if not enabled:
+                self._must_leave_one(key)
+            if key.enabled is not enabled:
+                key = await self._save(replace(key, enabled=enabled))
+                self._withdrawn()
+                log.info("key.enabled" if enabled else "key.disabled", key=key.id)
+            return key
 
     async def remove(self, key_id: str) -> None:
         """Forget a key; raise `Conflict` for the server's own, and for the last that manages."""
-        key = self._known(key_id)
-        if key.id == self._own:
-            raise Conflict(
-                f"{key.id} is the server's own key, from its file `credentials`",
-                hint="disable it; or remove the file and start the server: it makes another one",
-            )
-        self._must_leave_one(key)
-        await self._store.remove(key.id)
-        del self._keys[key.id]
-        self._withdrawn()
-        log.info("key.removed", key=key.id)
+        async with self._changing:
+            key = self._known(key_id)
+            if key.id == self._own:
+                raise Conflict(
+                    f"{key.id} is the server's own key, from its file `credentials`",
+                    hint="disable it; or remove the file and start the server: it makes another",
+                )
+            self._must_leave_one(key)
+            await self._store.remove(key.id)
+            del self._keys[key.id]
+            self._withdrawn()
+            log.info("key.removed", key=key.id)
 
     def lend(self, key: AccessKey) -> None:
         """Let temporary credentials be good until they expire; of very many the oldest go."""

@@ -1,5 +1,6 @@
 """The keyring: keys are found, withdrawn, kept over restarts, and never all of them locked out."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -114,6 +115,37 @@ async def test_use_is_noted_now_and_then(ring: Ring):
     ring.keys.whose(bearer(ring.own))
     await ring.keys.flush()
     assert ring.store.by_id[ring.own.id].used_at == first
+
+
+@pytest.mark.parametrize("first", ["flush", "withdraw"])
+@pytest.mark.parametrize("remove", [False, True])
+async def test_a_key_that_is_withdrawn_while_its_use_is_written_stays_so(
+    ring: Ring, *, first: str, remove: bool
+):
+    ring.store.pauses = True
+    key = await ring.keys.create(OTHER)
+    ring.keys.whose(bearer(key))
+    gone = ring.keys.remove(key.id) if remove else ring.keys.enable(key.id, enabled=False)
+    order = (ring.keys.flush(), gone) if first == "flush" else (gone, ring.keys.flush())
+    async with asyncio.TaskGroup() as group:
+        for one in order:
+            group.create_task(one)
+
+    assert ring.keys.whose(bearer(key)) is None
+    stored = ring.store.by_id.get(key.id)
+    assert stored is None if remove else not stored.enabled
+
+
+async def test_two_at_once_cannot_leave_nobody_to_manage_keys(ring: Ring):
+    ring.store.pauses = True
+    other = await ring.keys.create(OTHER, admin=True)
+    first = asyncio.ensure_future(ring.keys.enable(ring.own.id, enabled=False))
+    await asyncio.sleep(0)
+    with pytest.raises(Conflict):
+        await ring.keys.enable(other.id, enabled=False)
+
+    await first
+    assert [one.enabled for one in ring.keys.all()] == [False, True]
 
 
 async def test_temporary_keys_are_good_by_signature_alone_and_never_written(ring: Ring):
