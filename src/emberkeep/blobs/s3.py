@@ -84,6 +84,10 @@ class S3:
         found = _URI.fullmatch(uri)
         if found is None:
             raise BuildFailed(_OBJECT, f"{uri[:200]!r} is not of the form s3://BUCKET/KEY.")
+        if {".", ".."} & set(found[2].split("/")):
+            raise BuildFailed(
+                _OBJECT, f"{uri[:200]!r} has a part '.' or '..', and so would name another object."
+            )
         if self._lend is None and account != ACCOUNT and not self._settings.every_account:
             raise BuildFailed(
                 _DENIED,
@@ -93,13 +97,14 @@ class S3:
         stopped = threading.Event()
         wanted = _Wanted(bucket=found[1], key=found[2], target=target, stopped=stopped)
         try:
-            return await in_thread(self._fetched, wanted, account)
+            login = self._lend(account) if self._lend else self._configured()  # not in a thread
+            return await in_thread(self._fetched, wanted, login)
         finally:
             stopped.set()  # a thread cannot be cancelled
 
-    def _fetched(self, wanted: "_Wanted", account: str) -> int:
+    def _fetched(self, wanted: "_Wanted", login: Login | None) -> int:
         try:
-            client = self._client(self._lend(account) if self._lend else self._configured())
+            client = self._client(login)
             answer = client.get_object(Bucket=wanted.bucket, Key=wanted.key)
             with answer["Body"] as body:
                 return self._written(wanted, answer.get("ContentLength"), body)
