@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from emberkeep.domain.errors import Invalid
+from emberkeep.domain.limits import ACCOUNT
 
 LIFETIME_S: Final = 55 * 60.0  # of credentials that say nothing of their end, as AWS's
 # SDKs ask for new ones from 15 minutes before the end.
@@ -45,6 +46,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     session_token: Secret | None = None
     expires: datetime | None = None
     command: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = (ACCOUNT,)  # whose microVMs may have it
 
     def __post_init__(self) -> None:
         fixed = self.access_key_id is not None and self.secret_access_key is not None

@@ -76,7 +76,7 @@ async def prepared(ground: Ground, order: Order, spans: Spans) -> Snapshot:
     request = order.request
     if request.name:
         ground.registry.free(valid_name(request.name), request.account)
-    await ground.metadata.check(request.execution_role)
+    await ground.metadata.check(request.execution_role, request.account)
     with spans.span("snapshot"):
         try:
             full = await ground.images.snapshot(order.source, order.size)

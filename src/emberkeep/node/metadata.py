@@ -13,7 +13,6 @@ import structlog
 from msgspec import Meta
 
 from emberkeep.domain.errors import EmberkeepError
-from emberkeep.domain.limits import ACCOUNT
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.roles import Credentials, document
 from emberkeep.node.registry import Registry
@@ -46,11 +45,11 @@ class Metadata:
         self.lend: Callable[[MicroVM], Credentials] | None = None  # None: there are none
         self._told: dict[str, bytes] = {}  # by microVM: a digest, the text holds secrets
 
-    async def check(self, role: str | None) -> None:
-        """Raise `NotFound` or `Unavailable` unless the credentials of `role` can be had."""
-        name = None if role is None else self._roles.configured(role)
+    async def check(self, role: str | None, account: str) -> None:
+        """Raise `NotFound` or `Unavailable` unless `account` can have the credentials of `role`."""
+        name = None if role is None else self._roles.configured(role, account)
         if name is not None:
-            await self._roles.credentials(name)
+            await self._roles.credentials(name, account)
 
     async def of(self, vm: MicroVM) -> str:
         """Return the document of `vm`, which is about to be told it.
@@ -91,18 +90,18 @@ class Metadata:
     async def _document(self, vm: MicroVM) -> str:
         about = {"microvm_id": vm.id, "hostname": hostname(vm.name), "image": vm.image}
         return document(
-            about, region=self._settings.region, account=ACCOUNT,
+            about, region=self._settings.region, account=vm.account,
             credentials=await self._credentials(vm),
         )  # fmt: skip
 
     async def _credentials(self, vm: MicroVM) -> Credentials | None:
         if vm.execution_role is None:
             return None
-        name = self._roles.configured(vm.execution_role)
+        name = self._roles.configured(vm.execution_role, vm.account)
         if name is None:
             return self._lent_to(vm)
         try:
-            return await self._roles.credentials(name)
+            return await self._roles.credentials(name, vm.account)
         except EmberkeepError as error:
             _log.warning("metadata.no_credentials", microvm=vm.id, why=error.message)
             return None

@@ -28,23 +28,26 @@ class Roles:
         """Return the time in seconds since the epoch."""
         return self._clock.wall_ns() / 1e9
 
-    def configured(self, role: str) -> str | None:
+    def configured(self, role: str, account: str) -> str | None:
         """Return under which name `role`, a name or an ARN, is configured; None: it is not.
 
-        A name is always looked for: whoever writes one means what is configured.
+        A name is always looked for: whoever writes one means what is configured for the account.
         """
         name = role.rpartition("/")[2]
-        return name if name in self._roles or not role.startswith("arn:") else None
+        found = self._of(name, account) is not None
+        return name if found or not role.startswith("arn:") else None
 
-    async def credentials(self, name: str) -> Credentials:
-        """Return valid credentials of a role.
+    async def credentials(self, name: str, account: str) -> Credentials:
+        """Return valid credentials of a role that microVMs of `account` may have.
 
         Raises `NotFound` if there is no such role, `Unavailable` if its command fails or what it
         gave has expired.
         """
-        role = self._roles.get(name)
+        role = self._of(name, account)
         if role is None:
-            known = ", ".join(sorted(self._roles)) or "none"
+            known = (
+                ", ".join(sorted(one for one in self._roles if self._of(one, account))) or "none"
+            )
             raise NotFound(
                 f"there is no role {name[:80]!r}", hint=f"configured under [roles]: {known}"
             )
@@ -63,6 +66,10 @@ class Roles:
                     hint=f"give it new ones in emberkeep.toml: roles.{name}",
                 )
             return held
+
+    def _of(self, name: str, account: str) -> Role | None:
+        role = self._roles.get(name)
+        return role if role is not None and account in role.accounts else None
 
     async def _renewed(self, name: str, role: Role, now: float) -> Credentials:
         until, why = self._failed.get(name, (0.0, None))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from emberkeep.domain.errors import AgentLost, NotFound, Unavailable
+from emberkeep.domain.limits import ACCOUNT
 from emberkeep.domain.microvms import MicroVM, State
-from emberkeep.domain.roles import Role, Secret
+from emberkeep.domain.roles import Credentials, Role, Secret
 from emberkeep.node.metadata import Metadata, MetadataSettings
 from emberkeep.node.roles import Roles
 from tests.fakes.values import microvm
@@ -80,46 +82,46 @@ def world(tmp_path: Path) -> World:
 
 
 async def test_a_command_is_run_once_for_all_and_again_before_the_end(world: World):
-    first = await world.roles.credentials("command")
-    second = await world.roles.credentials("command")
+    first = await world.roles.credentials("command", ACCOUNT)
+    second = await world.roles.credentials("command", ACCOUNT)
     runs = world.runs
     world.clock.now += 600
-    third = await world.roles.credentials("command")
+    third = await world.roles.credentials("command", ACCOUNT)
 
     assert (first, runs) == (second, 1)
     assert (third.access_key_id, world.runs) == ("ASIA2", 2)
 
 
 async def test_a_command_that_fails_leaves_what_is_still_valid(world: World):
-    await world.roles.credentials("command")
+    await world.roles.credentials("command", ACCOUNT)
     world.clock.now += 600
-    await world.roles.credentials("command")
+    await world.roles.credentials("command", ACCOUNT)
     world.clock.now += 1000
-    still = await world.roles.credentials("command")
+    still = await world.roles.credentials("command", ACCOUNT)
     world.clock.now += 1000
 
     assert still.access_key_id == "ASIA2"
     with pytest.raises(Unavailable, match="status 3"):
-        await world.roles.credentials("command")
+        await world.roles.credentials("command", ACCOUNT)
 
 
 async def test_a_command_that_has_just_failed_is_not_run_for_the_next(world: World):
     world.count.write_text("2")  # from the third time on it fails
     for _ in range(3):
         with pytest.raises(Unavailable, match="status 3"):
-            await world.roles.credentials("command")
+            await world.roles.credentials("command", ACCOUNT)
     at_once = world.runs
     world.clock.now += 21
     with pytest.raises(Unavailable, match="status 3"):
-        await world.roles.credentials("command")
+        await world.roles.credentials("command", ACCOUNT)
 
     assert (at_once, world.runs) == (3, 4)
 
 
 async def test_an_unknown_role_is_not_found_and_the_known_are_named(world: World):
     with pytest.raises(NotFound) as unknown:
-        await world.metadata.check("other")
-    await world.metadata.check(None)
+        await world.metadata.check("other", ACCOUNT)
+    await world.metadata.check(None, ACCOUNT)
 
     assert unknown.value.hint == "configured under [roles]: command, fixed"
 
@@ -129,7 +131,7 @@ async def test_an_unknown_role_is_not_found_and_the_known_are_named(world: World
 )
 async def test_a_command_that_gives_none_is_told_without_its_words(command: tuple[str, ...]):
     with pytest.raises(Unavailable) as wrong:
-        await Roles({"x": Role(command=command)}, Clock()).credentials("x")
+        await Roles({"x": Role(command=command)}, Clock()).credentials("x", ACCOUNT)
 
     assert "secret" not in wrong.value.message
 
@@ -173,3 +175,32 @@ async def test_credentials_that_cannot_be_had_are_left_out(world: World):
     text = await world.metadata.of(world.vm("removed"))
 
     assert "credentials" not in json.loads(text)
+
+
+async def test_a_role_is_for_the_accounts_that_it_names(world: World):
+    other, third = "111122223333", "444455556666"
+    keys = {"access_key_id": "AKIA", "secret_access_key": Secret("s")}
+    roles = {"mine": Role(**keys), "theirs": Role(**keys, accounts=(other,))}
+    world.metadata._roles = Roles(roles, world.clock)
+    own = Credentials(access_key_id="OWN", secret_access_key="", obtained_at=START, expires_at=9e9)
+    world.metadata.lend = lambda vm: own
+    seen = {}
+    for account in (ACCOUNT, other, third):
+        for role in roles:
+            arn = f"arn:aws:iam::{account}:role/{role}"
+            vm = replace(world.vm(arn), account=account)
+            told = json.loads(await world.metadata.of(vm))
+            assert told["account"] == account
+            seen[account, role] = told["credentials"]["AccessKeyId"]
+            vm = replace(world.vm(role), account=account)
+            assert ("credentials" in json.loads(await world.metadata.of(vm))) == (
+                told["credentials"]["AccessKeyId"] == "AKIA"
+            )
+    with pytest.raises(NotFound) as refused:
+        await world.metadata.check("mine", other)
+
+    assert {one for one, key in seen.items() if key == "AKIA"} == {
+        (ACCOUNT, "mine"),
+        (other, "theirs"),
+    }
+    assert refused.value.hint == "configured under [roles]: theirs"
