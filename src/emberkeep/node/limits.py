@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from emberkeep.domain import limits
-from emberkeep.domain.errors import NoCapacity, NoSpace
+from emberkeep.domain.errors import Invalid, NoCapacity, NoSpace, QuotaExceeded
 from emberkeep.domain.limits import VMM_MIB, Gauge, LimitFacts, Limits, Use
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.units import Size
@@ -98,6 +98,19 @@ class Admission:
         """Hold room on the host for a microVM that is no account's; raise as `launch` does."""
         self._check_host(size)
         with _held(self._launches, Hold(_NOBODY, size)) as hold:
+            yield hold
+
+    @contextmanager
+    def making(self, size: Size) -> Iterator[Hold]:
+        """Hold room on the host for the VM that a snapshot is taken of; raise as `launch` does.
+
+        Raises `Invalid` if no microVM may be so large: that is not worth waiting for.
+        """
+        try:
+            limits.check_size(self.limits, size)
+        except QuotaExceeded as error:
+            raise Invalid(error.message, hint=error.hint) from error
+        with self.temporary(size) as hold:
             yield hold
 
     @contextmanager

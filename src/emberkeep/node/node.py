@@ -148,7 +148,9 @@ class Node(Views):
         `tell` is given what happens, by lines. Raises `BuildFailed` where the workload is at fault.
         """
         self._open_for_more()
-        full = await self.ground.images.snapshot(source, size_of(self.ground, source), tell=tell)
+        size = size_of(self.ground, source)
+        with self.ground.admission.making(size):
+            full = await self.ground.images.snapshot(source, size, tell=tell)
         return sizes_of(full)
 
     async def validate(self, source: Source, tell: Callable[[str], None]) -> None:

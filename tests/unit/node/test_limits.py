@@ -4,15 +4,18 @@ import asyncio
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from emberkeep.domain.errors import NoSpace, QuotaExceeded
+from emberkeep.domain.errors import Invalid, NoCapacity, NoSpace, QuotaExceeded
 from emberkeep.domain.limits import ACCOUNT, VMM_MIB
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.domain.units import Memory, Size
 from emberkeep.node.capacity import Capacity, meminfo_mib
 from emberkeep.node.limits import Admission, LimitSettings, check_available, effective
+from emberkeep.node.node import Node
 from tests.fakes.values import microvm
 
 SIZE = Size(Memory(512))
@@ -55,6 +58,37 @@ def test_what_has_a_row_is_not_counted_twice(world: World):
         assert world.admission.used_by(ACCOUNT).microvms == 1
         with world.admission.launch(ACCOUNT, SIZE):
             assert world.admission.used_of_host().microvms == 2
+
+
+async def test_the_vm_of_a_snapshot_counts_while_it_is_made(world: World, monkeypatch):
+    monkeypatch.setattr("emberkeep.node.node.sizes_of", lambda full: full)
+
+    async def snapshot(_: object, size: Size, **__: object) -> int:
+        assert size == SIZE
+        return world.admission.used_of_host().microvms
+
+    node: Any = SimpleNamespace(
+        _open_for_more=lambda: None,
+        ground=SimpleNamespace(
+            admission=world.admission, images=SimpleNamespace(snapshot=snapshot)
+        ),
+    )
+    source: Any = SimpleNamespace(size=SIZE)
+    assert await Node.take(node, source, print) == 1
+    assert world.admission.used_of_host().microvms == 0
+
+    with (
+        world.admission.temporary(SIZE),
+        world.admission.temporary(SIZE),
+        pytest.raises(NoCapacity),
+    ):
+        await Node.take(node, source, print)
+
+
+async def test_a_snapshot_larger_than_any_microvm_is_not_waited_for(tmp_path: Path):
+    world = World(tmp_path, microvm_memory_mib=256)
+    with pytest.raises(Invalid, match="256 MiB of memory: 512"), world.admission.making(SIZE):
+        pass
 
 
 def test_a_failure_gives_back(world: World):
