@@ -32,5 +32,4 @@ class Fleet:
 
     def in_use(self) -> Collection[str]:
         """Return the keys of the sources of live microVMs, and of those that are coming."""
-        ground = self._node.ground
-        return {vm.image_key for vm in ground.registry.all()} | set(ground.images.in_use())
+        return self._node.in_use()

@@ -1,13 +1,14 @@
 """The full snapshots that microVMs start from: one for each source and size, made on first use."""
 
 import asyncio
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from emberkeep.base import aio
 from emberkeep.base.files import remove_tree
-from emberkeep.domain.errors import Corrupt, EmberkeepError, Mismatch
+from emberkeep.domain.errors import Corrupt, EmberkeepError, Mismatch, NotFound
 from emberkeep.domain.images import Source
 from emberkeep.domain.requests import ImageFacts
 from emberkeep.domain.units import Size
@@ -40,6 +41,8 @@ class Images:
         self._journal = journal
         self._turns: dict[Path, asyncio.Lock] = {}
         self._verified: dict[Path, tuple[object, ...]] = {}
+        self._wanted: Counter[str] = Counter()
+        self._forgotten: set[str] = set()  # no key is ever given again
 
     def prepare(self, in_use: Collection[tuple[str, str]]) -> None:
         """Remove what interrupted takes have left, and snapshots that nothing will launch from.
@@ -60,6 +63,26 @@ class Images:
             for name, artifact in sorted(self._parts.images.items())
         ]
 
+    @contextmanager
+    def wanted(self, key: str) -> Generator[None]:
+        """Count a source as in use for the length of the block: what it is for has no row yet.
+
+        Raises `NotFound` where it was forgotten since it was found.
+        """
+        if key in self._forgotten:
+            raise NotFound("that version of the image is gone", hint="see: emberkeep images ls")
+        self._wanted[key] += 1
+        try:
+            yield
+        finally:
+            self._wanted[key] -= 1
+            if not self._wanted[key]:
+                del self._wanted[key]
+
+    def in_use(self) -> frozenset[str]:
+        """Return the keys of the sources that are `wanted` now."""
+        return frozenset(self._wanted)
+
     async def snapshot(
         self,
         source: Source,
@@ -73,6 +96,12 @@ class Images:
         Raises `Corrupt` where its files are not what was written, `BuildFailed` where the workload
         does not come up. `tell` is given the lines that it writes.
         """
+        with self.wanted(source.key):
+            return await self._snapshot(source, size, extra, tell)
+
+    async def _snapshot(
+        self, source: Source, size: Size, extra: Disks, tell: Callable[[str], None]
+    ) -> Snapshot:
         shape = self._shapes.of(size, source, extra=extra)
         path = self._path(source, shape)
         async with self._turns.setdefault(path, asyncio.Lock()):
@@ -108,6 +137,7 @@ class Images:
 
         Nothing may be launched from it any more, and nothing live may stand on it.
         """
+        self._forgotten.add(key)
         folder = self._layout.images / key
         for path in [path for path in self._turns if path.parent == folder]:
             del self._turns[path]

@@ -82,7 +82,10 @@ class Lives:
     async def _accepted(self, request: LaunchRequest) -> MicroVM:
         spans = Spans(self._ground.clock)
         order = await ordered(self._ground, request)
-        with self._ground.admission.launch(request.account, order.size) as hold:
+        with (
+            self._ground.images.wanted(order.source.key),
+            self._ground.admission.launch(request.account, order.size) as hold,
+        ):
             preparing = self._whole.verbs.started(prepared(self._ground, order, spans))
             await asyncio.wait({preparing}, timeout=_AT_HAND_S)
             full = preparing.result() if preparing.done() else None

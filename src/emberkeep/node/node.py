@@ -159,11 +159,22 @@ class Node(Views):
         Raises `BuildFailed` where it does not succeed.
         """
         self._open_for_more()
-        await validated(self.ground, source, size_of(self.ground, source), tell)
+        with self.ground.images.wanted(source.key):
+            await validated(self.ground, source, size_of(self.ground, source), tell)
 
     async def forget(self, key: str) -> None:
-        """Remove the snapshots of a source that nothing is launched from any more. Idempotent."""
+        """Remove the snapshots of a source that nothing is launched from any more. Idempotent.
+
+        Raises `Conflict` where it is in use after all.
+        """
+        if key in self.in_use():
+            raise Conflict("there are microVMs of it", hint="see: emberkeep ps")
         await self.ground.images.forget(key)
+
+    def in_use(self) -> frozenset[str]:
+        """Return the keys of the sources of live microVMs, and of those that are coming."""
+        live = {vm.image_key for vm in self.ground.registry.all()}
+        return self.ground.images.in_use() | live
 
     async def close(self, *, microvms: str) -> None:
         """Suspend or terminate every microVM; take no new ones."""
@@ -182,7 +193,10 @@ class Node(Views):
     async def _launched(self, request: LaunchRequest) -> MicroVM:
         spans = Spans(self.ground.clock)
         order = await ordered(self.ground, request)
-        with self.ground.admission.launch(request.account, order.size) as hold:
+        with (
+            self.ground.images.wanted(order.source.key),
+            self.ground.admission.launch(request.account, order.size) as hold,
+        ):
             full = await prepared(self.ground, order, spans)
             self._open_for_more()  # making a snapshot takes its time
             standby = self.pool.take(Kind.of(full))

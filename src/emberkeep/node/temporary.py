@@ -54,7 +54,7 @@ class Guest:
 @asynccontextmanager
 async def temporary(ground: Ground, errand: Errand) -> AsyncGenerator[Guest]:
     """Run a microVM for the length of the block; the host's limits count it, no account's do."""
-    with ground.admission.temporary(errand.size):
+    with ground.admission.temporary(errand.size), ground.images.wanted(errand.source.key):
         full = await ground.images.snapshot(errand.source, errand.size, extra=errand.extra)
         microvm_id = new_id()
         home = ground.layout.microvm(microvm_id)
