@@ -86,7 +86,7 @@ async def prepared(ground: Ground, order: Order, spans: Spans) -> Snapshot:
                 hint="build it again",
             ) from failure
     if order.source.hooks.validate is not None:
-        ground.running.later(aio.in_thread(ground.touched.ahead, full))
+        ground.running.later(ground.touched.ahead(full))
     return full
 
 

@@ -4,6 +4,7 @@
 and without it, or with a wrong one, a launch is only slower.
 """
 
+import asyncio
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from emberkeep.base import aio
 from emberkeep.node.berths import Parts
 from emberkeep.node.running import Live
 from emberkeep.vmm.delta import data_ranges
@@ -32,6 +34,8 @@ class Touched:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._known: dict[str, Mapping[Path, list[Run]]] = {}  # by seal
+        self._reading: set[str] = set()
+        self._turn = asyncio.Lock()
 
     def cool(self, full: Snapshot) -> None:
         """Make ready for a record: what is in memory already would be taken for touched."""
@@ -52,8 +56,21 @@ class Touched:
         sizes = {name: sum(run.count for run in some) * PAGE for name, some in runs.items()}
         _log.info("image.touched", snapshot=full.path.name, bytes=sizes)
 
-    def ahead(self, full: Snapshot) -> None:
-        """Read what is on record, unless it is in memory; for a thread of its own."""
+    async def ahead(self, full: Snapshot) -> None:
+        """Read what is on record, unless it is in memory, or read just now for another launch.
+
+        One after the other: it is the disk that takes the time, and the threads are everybody's.
+        """
+        if full.seal in self._reading:
+            return
+        self._reading.add(full.seal)
+        try:
+            async with self._turn:
+                await aio.in_thread(self._read_ahead, full)
+        finally:
+            self._reading.discard(full.seal)
+
+    def _read_ahead(self, full: Snapshot) -> None:
         with suppress(OSError):
             for path, runs in self._recorded(full).items():
                 if is_cold(path, runs):
