@@ -96,7 +96,7 @@ class FakeSources:
     async def find(self, ref: str, account: str) -> Source:
         name, _, version = ref.partition(":microvm-image:")[2].partition(":")
         root = Root(disks=(), main=Main(), managed=True, bytes=0)
-        if name == "debian-12":
+        if name == "debian-12" and version in {"", "1"}:
             return Source(image=name, key=name, root=root)
         if name == "web" and version in {"", "1", "2"}:
             hooks = Hooks(port=9000, ready=60, run=1)

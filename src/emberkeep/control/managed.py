@@ -17,6 +17,7 @@ class Managed:
 
     name: str
     versions: tuple[tuple[int, float], ...]
+    root: str  # the base image of the node that it is here
 
     @property
     def created_at(self) -> float:
@@ -32,8 +33,8 @@ class Managed:
 MANAGED: Final[Mapping[str, Managed]] = {
     one.name: one
     for one in (
-        Managed(name="al2023-1", versions=((1, 1784592000.0), (0, 1781654400.0))),
-        Managed(name="debian-12", versions=((1, 1784592000.0),)),
+        Managed(name="al2023-1", versions=((1, 1784592000.0), (0, 1781654400.0)), root="debian-12"),
+        Managed(name="debian-12", versions=((1, 1784592000.0),), root="debian-12"),
     )
 }
 
@@ -54,6 +55,18 @@ def check_base(caller: Caller, name: str, version: int) -> None:
         raise Invalid(
             texts.no_base(caller.base_arn(name), version), hint=f"there are {', '.join(MANAGED)}"
         )
+
+
+def runs(name: str, version: int | None) -> str | None:
+    """Return the base image of the node that is run for it; None if there is no such version.
+
+    What is in no list is known to the node at most, in one version.
+    """
+    found = MANAGED.get(name)
+    there = {1} if found is None else {number for number, _ in found.versions}
+    if version is not None and version not in there:
+        return None
+    return name if found is None else found.root
 
 
 def newest(name: str) -> int:

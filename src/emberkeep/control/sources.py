@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from emberkeep.control import texts
+from emberkeep.control.managed import runs
 from emberkeep.domain.errors import Invalid, NotFound
 from emberkeep.domain.images import Image, ImageState, Source, Version
 from emberkeep.domain.limits import ACCOUNT
@@ -83,12 +84,12 @@ class ImageSources:
             return await self._version(caller, image, meant)
         if meant.account == account:
             raise _missing(caller, meant)
-        return await self._bases.find(meant.name, account)
+        return await self._base(caller, meant)
 
     async def of(self, vm: MicroVM) -> Source:
         """Return what `vm` was launched from, or raise `NotFound` where that is gone for good."""
         if vm.image_version is None:
-            return await self._bases.of(vm)
+            return await self._base(Caller(account=vm.account), Ref(name=vm.image))
         image_id = vm.image_key.rpartition(".")[0]
         image = await self._records.by_id(image_id)
         version = await self._records.version(image_id, vm.image_version)
@@ -98,6 +99,12 @@ class ImageSources:
                 hint=f"emberkeep terminate {vm.name}",
             )
         return source_of(image, version)
+
+    async def _base(self, caller: Caller, meant: Ref) -> Source:
+        root = runs(meant.name, meant.version)
+        if root is None:
+            raise _none(caller.base_arn(meant.name), meant.version)
+        return replace(await self._bases.find(root, caller.account), image=meant.name)
 
     async def _version(self, caller: Caller, image: Image, meant: Ref) -> Source:
         number = meant.version if meant.version is not None else image.latest_active
@@ -148,7 +155,9 @@ def _told(image: Image, version: Version) -> Mapping[str, str]:
 
 
 def _missing(caller: Caller, meant: Ref) -> NotFound:
-    version = None if meant.version is None else texts.number(meant.version)
-    return NotFound(
-        texts.none_active(caller.arn(meant.name), version), hint="see: emberkeep images ls"
-    )
+    return _none(caller.arn(meant.name), meant.version)
+
+
+def _none(arn: str, number: int | None) -> NotFound:
+    version = None if number is None else texts.number(number)
+    return NotFound(texts.none_active(arn, version), hint="see: emberkeep images ls")

@@ -199,6 +199,12 @@ async def test_without_an_idle_policy_nothing_is_suspended_or_woken(face: Face):
             f"No active version found for MicroVM image {WEB}x",
         ),
         (
+            {"imageIdentifier": BASE, "imageVersion": "99"},
+            404,
+            "ResourceNotFoundException",
+            f"No active version found for MicroVM image {BASE} and version 99",
+        ),
+        (
             {"imageIdentifier": WEB, "imageVersion": "7.0"},
             404,
             "ResourceNotFoundException",

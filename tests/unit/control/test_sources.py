@@ -1,5 +1,7 @@
 """What people may call an image, and what a node is told of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from emberkeep.control.sources import ImageSources, Ref, source_of
@@ -93,6 +95,14 @@ async def test_what_the_recipe_says_goes_into_the_source(sources):
         ),
         (ARN.replace("000000000000", "111111111111"), "No active version found"),
         ("nothing", "there is no image"),
+        (
+            "debian-12:99",
+            "image arn:aws:lambda:us-east-1:aws:microvm-image:debian-12 and version 99.0",
+        ),
+        (
+            "arn:aws:lambda:eu-west-1:aws:microvm-image:al2023-1:2",
+            "image arn:aws:lambda:eu-west-1:aws:microvm-image:al2023-1 and version 2.0",
+        ),
     ],
 )
 async def test_what_cannot_be_launched_is_not_found(sources, ref: str, text: str):
@@ -146,3 +156,14 @@ async def test_a_version_without_a_root_is_no_source(images, tools: FakeTools):
     image, version = await images.create(ME, "web", recipe())
     with pytest.raises(NotFound):
         source_of(image, version)
+
+
+@pytest.mark.parametrize(
+    "ref", ["al2023-1", "arn:aws:lambda:eu-west-1:aws:microvm-image:al2023-1:0", "debian-12:1.0"]
+)
+async def test_managed_images_run_what_stands_in_for_them(sources, ref: str):
+    source = await sources.find(ref, ME.account)
+    vm = replace(microvm(1), image=source.image, image_key=source.key, image_version=None)
+
+    assert source == replace(BASE, image="debian-12" if "debian" in ref else "al2023-1")
+    assert await sources.of(vm) == source
