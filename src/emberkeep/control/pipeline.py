@@ -22,6 +22,7 @@ from emberkeep.domain.errors import NotFound
 from emberkeep.domain.images import BuildFailed, FailureCode, Root, Sizes
 from emberkeep.domain.records import Stored
 
+_MAKING = frozenset({"build", "snapshot"})  # a root; an initramfs, until the snapshot names it
 _READY_S, _VALIDATE_S = 60, 30  # where there is no such hook: the step has its own bound
 
 
@@ -44,12 +45,12 @@ class Pipeline:
         self._tools = tools
         self._log = log
         self._id = build_id
-        self._making = False
+        self._at = ""  # which step
 
     @property
     def making(self) -> bool:
         """Whether it may just have made files of which the records know nothing yet."""
-        return self._making
+        return self._at in _MAKING
 
     async def run(self) -> Sizes:
         """Carry out all steps; raises `BuildFailed`."""
@@ -83,12 +84,8 @@ class Pipeline:
                 log.line("An earlier version was made from the same: its root is used again.")
                 return await self._keep(root, inputs)
             async with self._step("build", "Building the container image."):
-                self._making = True
-                try:
-                    root = await tools.roots.build(stored, archive.path, log.write)
-                    return await self._keep(root, inputs)
-                finally:
-                    self._making = False
+                root = await tools.roots.build(stored, archive.path, log.write)
+                return await self._keep(root, inputs)
 
     async def _known(self, stored: Stored, inputs: str) -> Root | None:
         """Return the root of another version of the image that was made from the same."""
@@ -131,6 +128,7 @@ class Pipeline:
             ) from late
 
     async def _begin(self, name: str, text: str) -> None:
+        self._at = name
         await self._noted(lambda stored: plans.stepped(stored, name))
         self._log.line(text)
 

@@ -6,6 +6,7 @@ It comes in the initramfs, behind ours: one more device would have to be there a
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -47,10 +48,16 @@ class Initramfs:
         return self._digests[config]
 
     def write(self, main: Main) -> None:
-        """Make the initramfs of `main`, if it is not there. Idempotent."""
-        target = self._parts.blobs / self.digest(main)
+        """Make the initramfs of `main`, if it is not there. Idempotent.
+
+        One that is there is as young as if it was new: what is old and not named yet is swept.
+        """
         config = config_of(main)
-        if not config or target.exists():
+        if not config:
+            return
+        target = self._parts.blobs / self.digest(main)
+        with suppress(FileNotFoundError):
+            os.utime(target)
             return
         unfinished = target.with_name(f".{target.name}.{os.getpid()}")
         unfinished.write_bytes(self._parts.initramfs.path.read_bytes() + self._behind(config))

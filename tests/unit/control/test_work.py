@@ -186,6 +186,19 @@ async def test_a_full_host_is_waited_for(open_images: Open, tools: FakeTools, mo
     assert build.attempts == 1
 
 
+@pytest.mark.parametrize("step", STEPS)
+async def test_what_a_step_makes_is_not_swept(images, tools: FakeTools, step: str):
+    tools.fate[step] = asyncio.Event()
+    await images.create(ME, "web", recipe())
+    await reached(tools, step)
+
+    assert images._work.making is (step in {"build", "snapshot"})
+
+    tools.fate[step].set()
+    await settled(images, "web")
+    assert not images._work.making
+
+
 async def test_one_that_was_cancelled_is_not_waited_for(open_images: Open, tools: FakeTools):
     tools.fate["build"] = QuotaExceeded("no room")
     async with open_images(QueueSettings(workers=1)) as images:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,19 @@ def test_a_main_process_is_one_line_of_json():
         "argv": ["/app", "--serve"], "env": {"GREETING": "grüße\n"}, "cwd": "/srv",
         "user": "app:staff", "every_capability": False,
     }  # fmt: skip
+
+
+def test_an_initramfs_that_is_used_again_is_young_again(parts: Parts):
+    own = Initramfs(parts)
+    own.write(MAIN)
+    path = parts.path(own.digest(MAIN))
+    before = path.stat()
+    os.utime(path, (0, 0))
+
+    own.write(MAIN)
+
+    assert path.stat().st_mtime >= before.st_mtime
+    assert path.stat().st_ino == before.st_ino
 
 
 def test_the_initramfs_of_a_main_process_is_ours_and_an_archive_behind(parts: Parts):
