@@ -42,8 +42,8 @@ log = structlog.get_logger(__name__)
 class Lends(Protocol):
     """What keeps temporary credentials."""
 
-    def lend(self, key: AccessKey) -> None:
-        """Let `key` be good until it expires."""
+    def lend(self, key: AccessKey) -> AccessKey:
+        """Let a key be good; return it with the end that it has."""
 
 
 class Admitted:

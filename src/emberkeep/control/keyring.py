@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import secrets
 import string
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -17,7 +17,8 @@ from emberkeep.domain.ports import AccessKeys
 
 USED_EVERY_S: Final = 600.0  # how exactly it is known when a key was used
 MOST: Final = 10_000
-_MOST_TEMPORARY: Final = 4096
+MOST_LENT: Final = 1024  # to one account; the same again to its microVMs
+_MOST_TEMPORARY: Final = 16_384
 _PERMANENT, _TEMPORARY = "AKIA", "ASIA"  # how AWS's begin
 _WRONG: Final = "-" * 40  # compared with where there is no key, so that it takes as long
 log = structlog.get_logger(__name__)
@@ -30,7 +31,7 @@ class Keyring:
         self._store = store
         self._now = now
         self._keys: dict[str, AccessKey] = {}
-        self._temporary: OrderedDict[str, AccessKey] = OrderedDict()
+        self._temporary: dict[str, AccessKey] = {}  # oldest first
         self._used: dict[str, float] = {}
         self._own: str | None = None
         self._forget: list[Callable[[], None]] = []
@@ -51,17 +52,27 @@ class Keyring:
         self._own = own.id
 
     def find(self, key_id: str) -> AccessKey | None:
-        """Return a key that is good now, or None."""
-        key = self._keys.get(key_id) or self._temporary.get(key_id)
-        if key is None or not key.enabled:
-            return None
-        return key
+        """Return a key that is good now, or None: one that was lent needs a parent that is good.
+
+        It may have expired: that is for the caller to tell.
+        """
+        key = one = self._any(key_id)
+        while one is not None and one.enabled:
+            if one.parent is None:
+                return key
+            one = self._any(one.parent)
+        return None
+
+    def holds(self, key_id: str) -> bool:
+        """Tell whether a key that somebody was let in with is still good."""
+        key = self.find(key_id)
+        return key is not None and not self._over(key)
 
     def whose(self, token: str) -> Caller | None:
         """Return who is let in with "ID.SECRET", in a time that does not depend on the secret."""
         key_id, _, secret = token.partition(".")
         key = self.find(key_id)
-        if key is not None and key.token is not None:
+        if key is not None and (key.token is not None or key.guest or self._over(key)):
             key = None  # temporary ones prove themselves by a signature
         expected = key.secret if key else _WRONG
         good = hmac.compare_digest(secret.encode(errors="replace"), expected.encode())
@@ -128,14 +139,32 @@ class Keyring:
             self._withdrawn()
             log.info("key.removed", key=key.id)
 
-    def lend(self, key: AccessKey) -> None:
-        """Let temporary credentials be good until they expire; of very many the oldest go."""
-        now = self._now()
-        for old in [one for one in self._temporary.values() if (one.expires_at or now) < now]:
+    def lend(self, key: AccessKey) -> AccessKey:
+        """Let a key be good that is nowhere written, and return it: it expires with its parent.
+
+        Of very many of an account the oldest go.
+        """
+        parent = None if key.parent is None else self.find(key.parent)
+        if parent is not None:
+            ends = [one.expires_at for one in (key, parent) if one.expires_at is not None]
+            key = replace(key, expires_at=min(ends, default=None), guest=key.guest or parent.guest)
+        for old in [one for one in self._temporary.values() if self._lost(one)]:
             del self._temporary[old.id]
-        while len(self._temporary) >= _MOST_TEMPORARY:
-            self._temporary.popitem(last=False)
+        self._make_room(key)
         self._temporary[key.id] = key
+        return key
+
+    def lent_enable(self, key_id: str, *, enabled: bool) -> None:
+        """Let a key that was lent be good, or not; nothing for one that is not there."""
+        key = self._temporary.get(key_id)
+        if key is not None and key.enabled is not enabled:
+            self._temporary[key_id] = replace(key, enabled=enabled)
+            self._withdrawn()
+
+    def take_back(self, key_id: str) -> None:
+        """Forget a key that was lent, if it is there."""
+        if self._temporary.pop(key_id, None) is not None:
+            self._withdrawn()
 
     def when_withdrawn(self, forget: Callable[[], None]) -> None:
         """Have `forget` called when a secret is void, to drop what was made of it."""
@@ -145,6 +174,24 @@ class Keyring:
         await self._store.save(key)
         self._keys[key.id] = key
         return key
+
+    def _any(self, key_id: str) -> AccessKey | None:
+        return self._keys.get(key_id) or self._temporary.get(key_id)
+
+    def _over(self, key: AccessKey) -> bool:
+        return key.expires_at is not None and key.expires_at <= self._now()
+
+    def _lost(self, key: AccessKey) -> bool:
+        return self._over(key) or (key.parent is not None and self._any(key.parent) is None)
+
+    def _make_room(self, key: AccessKey) -> None:
+        """Drop the oldest like `key`; where all have too many, of the account with most."""
+        like = [one.id for one in self._temporary.values() if _kind(one) == _kind(key)]
+        if len(like) >= MOST_LENT:
+            del self._temporary[like[0]]
+        while len(self._temporary) >= _MOST_TEMPORARY:
+            ((most, _),) = Counter(map(_kind, self._temporary.values())).most_common(1)
+            del self._temporary[next(i for i, one in self._temporary.items() if _kind(one) == most)]
 
     def _known(self, key_id: str) -> AccessKey:
         key = self._keys.get(key_id)
@@ -165,6 +212,10 @@ class Keyring:
     def _withdrawn(self) -> None:
         for forget in self._forget:
             forget()
+
+
+def _kind(key: AccessKey) -> tuple[str, bool]:
+    return key.account, key.guest
 
 
 def new(account: str, now: float, *, expires_at: float | None = None) -> AccessKey:

@@ -27,7 +27,8 @@ OPEN: Final = Caller(account=ACCOUNT, key_id="", admin=True)  # anybody, where n
 class AccessKey:
     """An access key in the style of AWS; its secret is in no representation.
 
-    Times are seconds since the epoch. One with a `token` is temporary, and nowhere written down.
+    Times are seconds since the epoch. One with a `token` is temporary; what was lent (it has a
+    token, a `parent`, or is a `guest`'s) is nowhere written down.
     """
 
     id: str
@@ -40,6 +41,8 @@ class AccessKey:
     used_at: float | None = None  # to within some minutes
     token: str | None = field(default=None, repr=False)
     expires_at: float | None = None
+    parent: str | None = None  # the key that it was lent to; void without it
+    guest: bool = False  # lent to a microVM: good nowhere but at the door that is inside
 
     @property
     def caller(self) -> Caller:

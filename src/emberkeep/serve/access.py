@@ -41,7 +41,7 @@ class Access:
 
     def holds(self, caller: Caller) -> bool:
         """Tell whether the key that somebody was let in with is still good."""
-        return caller == OPEN or self.keyring.find(caller.key_id) is not None
+        return caller == OPEN or self.keyring.holds(caller.key_id)
 
     def anybody(self) -> Caller | None:
         """Return who is let in without any key: nobody, unless the server is open."""

@@ -52,10 +52,11 @@ async def inside(
 
 
 def closed(access: Access) -> Gate:
-    """Return a gate that wants a signature even if the server is open to whoever is outside."""
-    if not access.gate.is_open:
-        return access.gate
-    gate = Gate(access.keyring, access.gate.now)
+    """Return a gate for keys lent to microVMs, too, which are good at no other.
+
+    It wants a signature even if the server is open to whoever is outside.
+    """
+    gate = Gate(access.keyring, access.gate.now, inside=True)
     access.keyring.when_withdrawn(gate.forget)
     return gate
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -56,9 +56,12 @@ def lived(settings: Settings, node: Node, stores: Stores, clock: Clock) -> Lived
 
 
 def lend(keyring: Keyring, vm: MicroVM) -> Credentials:
-    """Make credentials for a microVM with which it may ask our own API, as its account (§6.3)."""
+    """Make credentials for a microVM with which it may ask our own API, as its account (§6.3).
+
+    They are good behind the gateway only (`serve.inside`).
+    """
     now = time.time()
-    key = new(vm.account, now, expires_at=now + LIFETIME_S)
+    key = replace(new(vm.account, now, expires_at=now + LIFETIME_S), guest=True)
     keyring.lend(key)
     return Credentials(
         access_key_id=key.id,

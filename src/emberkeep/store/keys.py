@@ -11,7 +11,9 @@ from emberkeep.domain.keys import AccessKey
 from emberkeep.store.schema import access_keys
 from emberkeep.store.transactions import Database
 
-_TEMPORARY: Final = frozenset({"token", "expires_at"})  # of keys that are never written
+_TEMPORARY: Final = frozenset(
+    {"token", "expires_at", "parent", "guest"}
+)  # of keys that are never written
 
 
 class AccessKeys:

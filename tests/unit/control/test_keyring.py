@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from emberkeep.control.keyring import USED_EVERY_S, Keyring, new
+from emberkeep.control import keyring
+from emberkeep.control.keyring import MOST_LENT, USED_EVERY_S, Keyring, new
 from emberkeep.domain.errors import Conflict, Invalid, NotFound
 from emberkeep.domain.keys import AccessKey
 from emberkeep.domain.limits import ACCOUNT
@@ -139,12 +140,12 @@ async def test_a_key_that_is_withdrawn_while_its_use_is_written_stays_so(
 async def test_two_at_once_cannot_leave_nobody_to_manage_keys(ring: Ring):
     ring.store.pauses = True
     other = await ring.keys.create(OTHER, admin=True)
-    first = asyncio.ensure_future(ring.keys.enable(ring.own.id, enabled=False))
-    await asyncio.sleep(0)
-    with pytest.raises(Conflict):
-        await ring.keys.enable(other.id, enabled=False)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ring.keys.enable(ring.own.id, enabled=False))
+        await asyncio.sleep(0)
+        with pytest.raises(Conflict):
+            await ring.keys.enable(other.id, enabled=False)
 
-    await first
     assert [one.enabled for one in ring.keys.all()] == [False, True]
 
 
@@ -158,6 +159,79 @@ async def test_temporary_keys_are_good_by_signature_alone_and_never_written(ring
     ring.now += 61
     ring.keys.lend(new(OTHER, ring.now, expires_at=ring.now + 60))
     assert ring.keys.find(lent.id) is None
+
+
+def lent(ring: Ring, parent: AccessKey | None, life: float = 60.0, **how: object) -> AccessKey:
+    key = new(OTHER, ring.now, expires_at=ring.now + life)
+    return ring.keys.lend(replace(key, parent=parent.id if parent else None, **how))
+
+
+async def test_what_was_lent_is_good_as_long_as_the_key_it_was_lent_to(ring: Ring):
+    key = await ring.keys.create(OTHER)
+    child = lent(ring, key, 60.0)
+    grandchild = lent(ring, child, 600.0)
+    assert ring.keys.find(grandchild.id) == grandchild
+    assert grandchild.expires_at == child.expires_at
+
+    await ring.keys.enable(key.id, enabled=False)
+    assert ring.keys.find(child.id) is ring.keys.find(grandchild.id) is None
+    await ring.keys.enable(key.id, enabled=True)
+    assert ring.keys.find(grandchild.id) == grandchild
+    ring.keys.take_back(child.id)
+    assert ring.keys.find(grandchild.id) is None
+    another = lent(ring, key)
+    await ring.keys.remove(key.id)
+    assert ring.keys.find(another.id) is None
+
+
+async def test_a_lent_key_without_token_is_over_with_its_parent(ring: Ring):
+    parent = lent(ring, await ring.keys.create(OTHER))
+    key = ring.keys.lend(replace(new(OTHER, ring.now), parent=parent.id))
+    assert (caller := ring.keys.whose(bearer(key)))
+    assert ring.keys.holds(caller.key_id)
+
+    ring.now += 61
+    assert ring.keys.whose(bearer(key)) is None
+    assert not ring.keys.holds(caller.key_id)
+
+
+async def test_lent_keys_can_be_withdrawn_and_given_back(ring: Ring):
+    dropped = []
+    ring.keys.when_withdrawn(lambda: dropped.append(1))
+    key = lent(ring, None)
+    ring.keys.lent_enable(key.id, enabled=False)
+    assert ring.keys.find(key.id) is None
+    ring.keys.lent_enable(key.id, enabled=True)
+    assert ring.keys.find(key.id) == key
+    ring.keys.take_back(key.id)
+    assert ring.keys.find(key.id) is None
+    ring.keys.lent_enable(key.id, enabled=True)
+    assert ring.keys.find(key.id) is None
+    assert len(dropped) >= 2
+
+
+async def test_lent_keys_are_bounded_for_each_account(ring: Ring):
+    theirs = ring.keys.lend(new(ACCOUNT, ring.now, expires_at=ring.now + 60))
+    guests = lent(ring, None, guest=True)
+    first = lent(ring, None)
+    for _ in range(MOST_LENT - 1):
+        lent(ring, None)
+    assert ring.keys.find(first.id) == first
+    last = lent(ring, None)
+
+    assert ring.keys.find(first.id) is None
+    assert [ring.keys.find(one.id) for one in (theirs, guests, last)] == [theirs, guests, last]
+
+
+async def test_of_all_lent_keys_the_accounts_with_most_lose_theirs(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(keyring, "_MOST_TEMPORARY", 4)
+    theirs = ring.keys.lend(new(ACCOUNT, ring.now, expires_at=ring.now + 60))
+    many = [lent(ring, None) for _ in range(10)]
+
+    assert ring.keys.find(theirs.id) == theirs
+    assert [ring.keys.find(one.id) is not None for one in many] == [False] * 7 + [True] * 3
 
 
 @pytest.mark.parametrize("account", ["", "12", "1234567890123", "12345678901a", "१२३४५६७८९०१२"])

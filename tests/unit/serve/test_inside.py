@@ -17,11 +17,13 @@ from botocore.credentials import Credentials
 from emberkeep.aws.gate import Gate
 from emberkeep.aws.operations import HANDLERS
 from emberkeep.control.keyring import Keyring, new
-from emberkeep.domain.keys import AccessKey
+from emberkeep.domain.errors import Denied
 from emberkeep.domain.limits import ACCOUNT
+from emberkeep.domain.roles import Credentials as Lent
 from emberkeep.serve import inside as module
 from emberkeep.serve.access import Access
 from emberkeep.serve.inside import OPERATIONS, inside
+from emberkeep.serve.life import lend
 from tests.fakes.keys import FakeAccessKeys
 from tests.unit.aws import asked
 
@@ -32,15 +34,20 @@ VM = "/2025-09-09/microvms/microvm-1"
 class Inside:
     """A client in a microVM."""
 
-    def __init__(self, client: httpx.AsyncClient, key: AccessKey) -> None:
+    def __init__(self, client: httpx.AsyncClient, lent: Lent, access: Access) -> None:
         self._client = client
-        self._key = key
+        self._keys = Credentials(lent.access_key_id, lent.secret_access_key, lent.session_token)
+        self.access = access
+
+    def signed(self, method: str, path: str) -> AWSRequest:
+        request = AWSRequest(method, f"http://{HOST}{path}", headers={"host": HOST})
+        SigV4Auth(self._keys, "lambda", "us-east-1").add_auth(request)
+        return request
 
     async def ask(self, method: str, path: str, *, signed: bool = True) -> httpx.Response:
         request = AWSRequest(method, f"http://{HOST}{path}", headers={"host": HOST})
         if signed:
-            keys = Credentials(self._key.id, self._key.secret, self._key.token)
-            SigV4Auth(keys, "lambda", "us-east-1").add_auth(request)
+            request = self.signed(method, path)
         return await self._client.request(method, path, headers=dict(request.headers))
 
 
@@ -54,8 +61,7 @@ async def serving(
     monkeypatch.setattr(module, "HANDLERS", {**HANDLERS, "ListMicrovms": whose})
     keyring = Keyring(FakeAccessKeys(), time.time)
     await keyring.load(new(ACCOUNT, 0.0))
-    lent = new("123456789012", time.time(), expires_at=time.time() + 60)
-    keyring.lend(lent)
+    lent = lend(keyring, SimpleNamespace(account="123456789012"))
     access = Access(keyring, Gate(keyring, time.time, is_open=is_open), is_open=is_open)
     told: list[Path | None] = []
     gateway: Any = SimpleNamespace(opened=told.append, closed=lambda: told.append(None))
@@ -64,7 +70,7 @@ async def serving(
         (path,) = told
         transport = httpx.AsyncHTTPTransport(uds=str(path))
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
-            yield Inside(client, lent)
+            yield Inside(client, lent, access)
     assert told == [path, None]
     assert not os.listdir(folder)  # noqa: PTH208  nothing is left
 
@@ -95,6 +101,18 @@ async def test_nothing_else_is_there(
     assert (refused.status_code, refused.headers["x-amzn-errortype"]) == (
         404, "UnknownOperationException",
     )  # fmt: skip
+
+
+async def test_what_is_lent_to_a_microvm_is_good_at_no_other_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with serving(tmp_path, monkeypatch) as client:
+        path = "/2025-09-09/microvms"
+        assert (await client.ask("GET", path)).status_code == 200
+        headers = client.signed("GET", path).headers.items()
+        sent = [(name.lower().encode(), value.encode()) for name, value in headers]
+        with pytest.raises(Denied, match="security token"):
+            client.access.signed("GET", (path.encode(), b""), sent, b"")
 
 
 def test_nothing_is_made_or_opened_from_inside():
