@@ -81,6 +81,9 @@ class FakeImages:
         )
         return self._begin(image, recipe)
 
+    async def created(self, *_: object, **__: object) -> tuple[Image, Version] | None:
+        return None
+
     async def update(
         self, caller: Caller, name: str, recipe: Recipe, *, token: str | None = None
     ) -> tuple[Image, Version]:

@@ -50,6 +50,15 @@ class Images(Protocol):
         tags: Mapping[str, str] | None = None,
         token: str | None = None,
     ) -> tuple[Image, Version]: ...
+    async def created(
+        self,
+        caller: Caller,
+        name: str,
+        recipe: Recipe,
+        *,
+        tags: Mapping[str, str] | None = None,
+        token: str,
+    ) -> tuple[Image, Version] | None: ...
     async def update(
         self, caller: Caller, name: str, recipe: Recipe, *, token: str | None = None
     ) -> tuple[Image, Version]: ...

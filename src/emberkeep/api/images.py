@@ -150,11 +150,14 @@ async def uploaded(call: Call[None, None]) -> UploadBody:
 
 
 async def _begun(images: Images, caller: Caller, wanted: BuildRequest) -> tuple[Image, Version]:
-    recipe = wanted.recipe()
+    recipe, tags = wanted.recipe(), wanted.tags or {}
+    if wanted.token is not None:  # a create whose answer was lost must not become an update
+        answered = await images.created(caller, wanted.name, recipe, tags=tags, token=wanted.token)
+        if answered is not None:
+            return answered
     try:
         await images.get(caller, wanted.name)
     except NotFound:
-        tags = wanted.tags or {}
         return await images.create(caller, wanted.name, recipe, tags=tags, token=wanted.token)
     begun = await images.update(caller, wanted.name, recipe, token=wanted.token)
     if wanted.tags:

@@ -58,7 +58,7 @@ class ImageControl:
         check_recipe(caller, recipe)
         recipe = replace(recipe, burst=self._quotas.burst)
         check_tags(tags)
-        asked = Asked(caller.account, _CREATE, token, fingerprint(_CREATE, name, recipe, tags))
+        asked = _creation(caller, name, recipe, tags, token)
         async with self._ledger.turn:
             answered = await asked.answered(self._ledger, self._work.settings.token_s)
             if answered is not None:
@@ -72,6 +72,20 @@ class ImageControl:
             await self._room_for_a_build(caller)
             begun = plans.creation(caller, name, recipe, tags, at=self._ledger.now())
             return await self._begun(asked, begun)
+
+    async def created(
+        self,
+        caller: Caller,
+        name: str,
+        recipe: Recipe,
+        *,
+        tags: Mapping[str, str] | None = None,
+        token: str,
+    ) -> tuple[Image, Version] | None:
+        """Return what `create` has answered to this token; `Conflict` if it was asked otherwise."""
+        recipe = replace(recipe, burst=self._quotas.burst)
+        asked = _creation(caller, name, recipe, tags or {}, token)
+        return await asked.answered(self._ledger, self._work.settings.token_s)
 
     async def update(
         self, caller: Caller, name: str, recipe: Recipe, *, token: str | None = None
@@ -252,6 +266,12 @@ class ImageControl:
         plan = replace(plan, change=replace(plan.change, token=token))
         await self._work.queued(plan)
         return plan.image, version
+
+
+def _creation(
+    caller: Caller, name: str, recipe: Recipe, tags: Mapping[str, str], token: str | None
+) -> Asked:
+    return Asked(caller.account, _CREATE, token, fingerprint(_CREATE, name, recipe, tags))
 
 
 def _page(found: Sequence[T], limit: int, key: Callable[[T], str]) -> Page[T]:

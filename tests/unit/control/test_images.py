@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from emberkeep.api.images import _begun as begun
+from emberkeep.api.recipes import BuildRequest
 from emberkeep.control.rules import Quotas
 from emberkeep.domain.errors import Conflict, Invalid, NotFound, QuotaExceeded, WrongState
 from emberkeep.domain.images import (
@@ -282,6 +284,24 @@ async def test_the_same_token_gets_the_same_answer(images):
     second = await images.update(ME, "web", recipe(), token=ONCE)  # another operation
     await settled(images, "web")
     assert await images.update(ME, "web", recipe(), token=ONCE) == second
+    assert (await images.get(ME, "web")).versions == 2
+
+
+async def test_a_request_that_creates_or_updates_does_so_once_for_a_token(images):
+    def asked(token: str, **fields) -> BuildRequest:
+        return BuildRequest(name="web", code="s3://bucket/app.zip", token=token, **fields)
+
+    first = await begun(images, ME, asked(ONCE, tags={"a": "b"}))
+    assert await begun(images, ME, asked(ONCE, tags={"a": "b"})) == first  # while it is built
+    await settled(images, "web")
+    assert await begun(images, ME, asked(ONCE, tags={"a": "b"})) == first
+    with pytest.raises(Conflict):
+        await begun(images, ME, asked(ONCE, description="other"))
+    second = await begun(images, ME, asked("twice"))
+    await settled(images, "web")
+    assert await begun(images, ME, asked("twice")) == second
+
+    assert (first[1].number, second[1].number) == (1, 2)
     assert (await images.get(ME, "web")).versions == 2
 
 
