@@ -24,7 +24,7 @@ from emberkeep.domain.errors import EmberkeepError
 from emberkeep.domain.microvms import MicroVM, State
 from emberkeep.node import orphans
 from emberkeep.node.ground import Ground
-from emberkeep.node.resume import resumed
+from emberkeep.node.resume import back, resumed, undone
 from emberkeep.node.running import Live
 from emberkeep.node.suspend import delta_path, run_on
 from emberkeep.node.terminate import terminate
@@ -73,8 +73,8 @@ async def mended(ground: Ground, vm: MicroVM) -> MicroVM:
     """Finish what an earlier verb could not write down; its caller has the turn of `vm`."""
     if vm.state is State.SUSPENDING:
         await run_on(ground, vm)
-    elif vm.state is State.PENDING and vm.delta and ground.running.get(vm.id) is None:
-        await ground.registry.save(vm.to(State.SUSPENDED, reason="the last resume failed"))
+    elif undone(vm):
+        await back(ground, vm.id)
     return ground.registry.get(vm.id)
 
 

@@ -192,10 +192,13 @@ class Lives:
     async def _begun(self, microvm_id: str, verb: To, state: State) -> MicroVM:
         """Start a verb; return when it has brought the microVM to `state`, or is over.
 
-        It may have to wait for another one's end, which may itself lead to `state`.
+        It may have to wait for another one's end, which may itself lead to `state`. One that is
+        there, and with which nothing is done, is what a full disk has left: the verb mends it.
         """
         vm = self._ground.registry.get(microvm_id)
-        if vm.state is state:
+        passing = vm.resuming or vm.state is State.SUSPENDING
+        stuck = passing and not self._whole.verbs.busy(microvm_id)
+        if vm.state is state and not stuck:
             return vm
         done = self._whole.verbs.started(verb(microvm_id))
         while True:

@@ -22,7 +22,7 @@ from emberkeep.node.launch import Place, launch, ordered, prepared, size_of
 from emberkeep.node.lives import Lives, Whole
 from emberkeep.node.made_of import NodeParts, ground_of
 from emberkeep.node.pool import Pool
-from emberkeep.node.resume import resume
+from emberkeep.node.resume import back, resume, undone
 from emberkeep.node.running import Live, Running, logged
 from emberkeep.node.sizes import sizes_of
 from emberkeep.node.spans import Spans
@@ -261,7 +261,10 @@ class Node(Views):
                 return
             _log.warning("vmm.died", microvm=live.microvm_id, why=live.why)
             await self._journal.died(vm, live.why)
-            await ended(self.ground, live.microvm_id, live.why)
+            if undone(vm):
+                await back(self.ground, vm.id)
+            else:
+                await ended(self.ground, vm.id, live.why)
 
     async def _taken_up(self, vm: MicroVM) -> None:
         """See to what an earlier server has left, then do what it had accepted to do."""

@@ -39,14 +39,14 @@ async def resume(ground: Ground, vm: MicroVM, spans: Spans) -> MicroVM:
         metadata = await ground.metadata.of(vm)
         live = await restored(ground, pending, full, delta, spans)
         agent = await repaired(ground, live, None, spans)
-    hooks = await hooks_of(ground, vm)
-    if hooks.resume is not None:
-        going = replace(pending, revision=pending.revision + 1)
-    else:
-        going = pending.to(State.RUNNING)
-    up = replace(going, process=live.machine.identity, delta=None)
-    with spans.span("commit"):
-        await ground.registry.save(up)
+        hooks = await hooks_of(ground, vm)
+        if hooks.resume is not None:
+            going = replace(pending, revision=pending.revision + 1)
+        else:
+            going = pending.to(State.RUNNING)
+        up = replace(going, process=live.machine.identity, delta=None)
+        with spans.span("commit"):
+            await ground.registry.save(up)
     with spans.span("thaw"):
         await _thawed(ground, live, agent, metadata)
     ground.running.later(aio.in_thread(remove_tree, delta.path))
@@ -105,12 +105,25 @@ async def _suspended_after_failure(ground: Ground, vm: MicroVM) -> AsyncGenerato
     try:
         yield
     except BaseException:
-        await aio.finish(_back(ground, vm), within=_CLEANUP_S)
+        await aio.finish(back(ground, vm.id), within=_CLEANUP_S)
         raise
 
 
-async def _back(ground: Ground, vm: MicroVM) -> None:
-    live = ground.running.get(vm.id)
+def undone(vm: MicroVM | None) -> bool:
+    """Say whether a resume was begun and not committed: the delta is what `vm` is."""
+    return vm is not None and vm.state is State.PENDING and vm.delta is not None
+
+
+async def back(ground: Ground, microvm_id: str) -> None:
+    """Take a microVM whose resume was not committed back to SUSPENDED, without a VMM.
+
+    One that was committed nevertheless, before its caller went, is left as it is.
+    """
+    vm = ground.registry.peek(microvm_id)
+    if vm is not None and vm.delta is None:
+        return
+    live = ground.running.get(microvm_id)
     if live is not None:
         await ground.running.end(live)
-    await ground.registry.save(vm.to(State.SUSPENDED, reason="the last resume failed"))
+    if vm is not None and undone(vm):
+        await ground.registry.save(vm.to(State.SUSPENDED, reason="the last resume failed"))

@@ -42,6 +42,11 @@ class Verbs:
                 self._turns.pop(microvm_id, None)
                 self.timelines.pop(microvm_id, None)
 
+    def busy(self, microvm_id: str) -> bool:
+        """Say whether something is being done with a microVM."""
+        turn = self._turns.get(microvm_id)
+        return turn is not None and turn.locked()
+
     async def carried_out(self, verb: Coroutine[Any, Any, T]) -> T:
         """Run a verb as a job of the node, so that it ends properly whoever waits for it."""
         return await asyncio.shield(self.started(verb))

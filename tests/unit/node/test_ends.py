@@ -16,15 +16,16 @@ from emberkeep.base import proc
 from emberkeep.base.cgroups import Found
 from emberkeep.base.clock import HostClock
 from emberkeep.base.groups import Tree
-from emberkeep.domain.errors import GuestError, NoSpace
+from emberkeep.domain.errors import GuestError, NoSpace, Unavailable
 from emberkeep.domain.microvms import MicroVM, ProcessIdentity, State
-from emberkeep.node import suspend
+from emberkeep.node import resume, suspend
 from emberkeep.node.adopt import mended
 from emberkeep.node.berths import Parts
 from emberkeep.node.layout import Layout
 from emberkeep.node.node import Node, NodeParts
 from emberkeep.node.running import Live
 from emberkeep.node.settings import NodeSettings, PoolSettings
+from emberkeep.node.spans import Spans
 from emberkeep.node.terminate import ended
 from emberkeep.vmm.cells import Cells
 from emberkeep.vmm.hypervisor import Hypervisor
@@ -192,6 +193,138 @@ async def test_a_resume_that_could_not_be_written_back_is_suspended_again(tmp_pa
         )
         await w.ground.running.end(w.live)
         assert (await mended(w.ground, stuck)).state is State.SUSPENDED
+
+
+async def test_a_resume_that_was_not_committed_is_suspended_again_when_its_vmm_dies(tmp_path: Path):
+    async with world(tmp_path / "data") as w:
+        async with w.node.verbs.turn(w.vm.id):
+            await w.ground.registry.save(
+                replace(w.vm, state=State.PENDING, delta="delta-1", revision=w.vm.revision + 1)
+            )
+        await w.die()
+        assert (w.vm.state, w.vm.delta) == (State.SUSPENDED, "delta-1")
+        assert w.ground.running.all() == []
+
+
+async def test_a_resume_that_was_not_committed_is_mended_with_its_vmm(tmp_path: Path):
+    async with world(tmp_path / "data") as w:
+        stuck = await w.ground.registry.save(
+            replace(w.vm, state=State.PENDING, delta="delta-1", revision=w.vm.revision + 1)
+        )
+        assert (await mended(w.ground, stuck)).state is State.SUSPENDED
+        assert w.ground.running.all() == []
+        assert w.process.poll() is not None
+
+
+class Resumes:
+    """Has the VMM of a world come up again at a resume, up to its commit."""
+
+    def __init__(self, w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._w = w
+        for name in ("_opened", "restored", "repaired", "let_go"):
+            monkeypatch.setattr(resume, name, getattr(self, name.strip("_")))
+
+    async def begun(self) -> MicroVM:
+        vm = replace(self._w.vm, state=State.SUSPENDED, delta="delta-1")
+        return await self._w.ground.registry.save(replace(vm, revision=vm.revision + 1))
+
+    async def opened(self, *_: object) -> tuple[None, None]:
+        return None, None
+
+    async def restored(self, *_: object) -> Live:
+        return self._w.live
+
+    async def repaired(self, *_: object) -> None:
+        return
+
+    async def let_go(self, *_: object) -> None:
+        return
+
+
+@pytest.mark.parametrize("fault", [NoSpace("the disk is full"), TimeoutError()])
+async def test_a_resume_that_cannot_be_committed_leaves_it_suspended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+):
+    async with world(tmp_path / "data") as w:
+        vm = await Resumes(w, monkeypatch).begun()
+        written = w.store.save
+
+        async def save(vm: MicroVM, **more: Any) -> None:
+            if vm.state is State.RUNNING:
+                raise fault
+            await written(vm, **more)
+
+        monkeypatch.setattr(w.store, "save", save)
+        with pytest.raises(type(fault)):
+            await resume.resume(w.ground, vm, Spans(w.ground.clock))
+
+        assert (w.vm.state, w.vm.delta) == (State.SUSPENDED, "delta-1")
+        assert w.ground.running.all() == []
+
+
+async def test_a_resume_whose_image_cannot_be_read_leaves_it_suspended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def broken(*_: object) -> None:
+        raise Unavailable("the database is busy")
+
+    async with world(tmp_path / "data") as w:
+        vm = await Resumes(w, monkeypatch).begun()
+        monkeypatch.setattr(resume, "hooks_of", broken)
+        with pytest.raises(Unavailable):
+            await resume.resume(w.ground, vm, Spans(w.ground.clock))
+
+        assert (w.vm.state, w.vm.delta) == (State.SUSPENDED, "delta-1")
+
+
+async def test_a_resume_is_asked_for_again_when_not_even_that_could_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with world(tmp_path / "data") as w:
+        await Resumes(w, monkeypatch).begun()
+        written = w.store.save
+
+        async def save(vm: MicroVM, **more: Any) -> None:
+            if vm.state is not State.PENDING:
+                raise NoSpace("the disk is full")
+            await written(vm, **more)
+
+        monkeypatch.setattr(w.store, "save", save)
+        with pytest.raises(NoSpace):
+            await w.node.resume(w.vm.id)
+        assert w.vm.resuming
+
+        monkeypatch.setattr(w.store, "save", written)
+        await w.node.lives.resume(w.vm.id)
+        await w.node.verbs.settled()
+        assert (w.vm.state, w.vm.delta) == (State.RUNNING, None)
+
+
+async def test_what_was_committed_before_its_caller_went_is_not_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with world(tmp_path / "data") as w:
+        vm = await Resumes(w, monkeypatch).begun()
+        begun, go, written = asyncio.Event(), asyncio.Event(), w.store.save
+
+        async def save(vm: MicroVM, **more: Any) -> None:
+            if vm.state is State.RUNNING:
+                begun.set()
+                await go.wait()
+            await written(vm, **more)
+
+        monkeypatch.setattr(w.store, "save", save)
+        verb = asyncio.create_task(  # noqa: TID251  a test's
+            resume.resume(w.ground, vm, Spans(w.ground.clock))
+        )
+        await begun.wait()
+        verb.cancel()
+        asyncio.get_running_loop().call_soon(go.set)
+        with pytest.raises(asyncio.CancelledError):
+            await verb
+
+        assert (w.vm.state, w.vm.delta) == (State.RUNNING, None)
+        assert w.ground.running.all() == [w.live]
 
 
 async def test_a_full_disk_does_not_keep_a_vmm_alive(tmp_path: Path):
