@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -20,7 +20,7 @@ from emberkeep.builder.caches import Caches, Lent, blank
 from emberkeep.builder.outcome import BLOCK, Answer
 from emberkeep.builder.settings import BuilderSettings
 from emberkeep.domain.egress import EgressPolicy
-from emberkeep.domain.errors import NotFound
+from emberkeep.domain.errors import EmberkeepError, NotFound
 from emberkeep.domain.images import BuildFailed, FailureCode, Main, Root, Source
 from emberkeep.domain.records import Stored
 from emberkeep.domain.requests import ExecRequest
@@ -53,6 +53,9 @@ class Node(Protocol):
         egress: EgressPolicy | None,
     ) -> AbstractAsyncContextManager[Agent]:
         """Run a microVM for the length of the block, with raw disks by serial."""
+
+    async def keep_only(self, source: Source, *, size: Size, disks: Mapping[str, int]) -> None:
+        """Remove all snapshots of a source but the one for `size` and `disks`, serial to bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,13 @@ class Builder:
         self._caches.prepare()
         remove_tree(self._folder / "tmp")
         (self._folder / "tmp").mkdir(mode=0o700, parents=True)
+
+    async def tidied(self) -> None:
+        """Drop the builder's snapshots that no build starts from any more, after a new setup."""
+        gib = {"cache": self._settings.disk_gib, "out": self._settings.root_gib}
+        disks = {serial: size << 30 for serial, size in gib.items()}
+        with suppress(EmberkeepError):  # none is set up, or it is damaged: builds will say so
+            await self._node.keep_only(self._source(), size=self._settings.size, disks=disks)
 
     def fingerprint(self) -> str:
         """Return a word that changes when the same zip would become another root."""

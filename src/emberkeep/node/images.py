@@ -144,6 +144,15 @@ class Images:
             self._verified.pop(path, None)
         await aio.in_thread(remove_tree, folder)
 
+    async def keep_only(self, source: Source, size: Size, *, extra: Disks) -> None:
+        """Remove all snapshots of a source but the one that is launched from today."""
+        today = self._path(source, self._shapes.of(size, source, extra=extra))
+        for path in today.parent.glob("[!.]*"):
+            if path != today:
+                async with self._turns.setdefault(path, asyncio.Lock()):
+                    await aio.in_thread(remove_tree, path)
+                del self._turns[path]
+
     async def _made(
         self, shape: Shape, path: Path, source: Source, tell: Callable[[str], None]
     ) -> None:

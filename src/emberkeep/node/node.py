@@ -162,6 +162,10 @@ class Node(Views):
         with self.ground.images.wanted(source.key):
             await validated(self.ground, source, size_of(self.ground, source), tell)
 
+    async def keep_only(self, source: Source, *, size: Size, disks: Mapping[str, int]) -> None:
+        """Remove all snapshots of a source but the one for `size` and `disks`, serial to bytes."""
+        await self.ground.images.keep_only(source, size, extra=tuple(sorted(disks.items())))
+
     async def forget(self, key: str) -> None:
         """Remove the snapshots of a source that nothing is launched from any more. Idempotent.
 

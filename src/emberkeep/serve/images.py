@@ -44,6 +44,7 @@ async def built_images(
         folder=settings.data / "builds",
     )
     builder.prepare()
+    await builder.tidied()
     fleet = Fleet(node)
     places = Places(
         data=settings.data,

@@ -41,6 +41,7 @@ class Guest:
         self.answers = [json.dumps(answer).encode() for answer in answers]
         self.exit = Exit(code=0)
         self.launches: list[dict] = []
+        self.kept: list[dict] = []
         self.jobs: list[dict] = []
         self.archive = b""
 
@@ -50,6 +51,9 @@ class Guest:
         with disks["out"].open("r+b") as out:
             out.write(b"file system")
         yield self
+
+    async def keep_only(self, source, **rest):
+        self.kept.append({"source": source, **rest})
 
     async def write_file(self, path, chunks, **_):
         self.archive = b"".join([chunk async for chunk in chunks])
@@ -211,6 +215,26 @@ async def test_other_names_make_another_fingerprint(artifacts, make, tmp_path):
 
     assert one.fingerprint() == make(Guest()).fingerprint()
     assert one.fingerprint() != other.fingerprint()
+
+
+async def test_of_the_builders_snapshots_that_of_today_is_kept(make, archive):
+    guest = Guest(GOOD)
+    builder = make(guest)
+    await builder.tidied()
+    await builder.build(stored(), archive, [].append)
+
+    (kept,), (launch,) = guest.kept, guest.launches
+    assert (kept["source"], kept["size"]) == (launch["source"], launch["size"])
+    assert kept["disks"] == {"cache": 1 << 30, "out": 1 << 30}
+
+
+async def test_without_a_builder_there_is_nothing_to_tidy(tmp_path):
+    (tmp_path / "artifacts").mkdir()
+    guest = Guest()
+    artifacts = Artifacts(tmp_path / "artifacts")
+    await Builder(guest, artifacts, BuilderSettings(), {}, folder=tmp_path / "builds").tidied()
+
+    assert guest.kept == []
 
 
 async def test_forgetting_drops_the_cache(make, archive, tmp_path):
