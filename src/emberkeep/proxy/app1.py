@@ -116,8 +116,8 @@ class Http1Application:
             self._plain = False
             self.served += 1
             self._back(self)
-        elif self._plain or self._request is not None or self._connection.trailing_data[0]:
-            self.close()  # what is behind the answer would be taken for the next one
+        elif self._plain or self._request is not None or any(self._connection.trailing_data):
+            self.close()  # what is behind the answer, or its end, would be taken for the next one
         elif self._connection.our_state is done and self._connection.their_state is done:
             self._connection.start_next_cycle()
             self.served += 1

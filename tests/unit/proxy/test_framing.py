@@ -76,6 +76,35 @@ async def test_only_the_usual_methods_are_plain(method: bytes):
     assert await app.read() == b""
 
 
+async def heard(method: bytes, *pieces: bytes) -> tuple[list, bytes, list, bool]:
+    """Return all that is read of an answer in pieces, and whether its connection is kept."""
+    kept: list[Http1Application] = []
+    app = Http1Application(Scripted([*pieces]), kept.append)
+    await app.request(method, b"/", [(b"Host", b"x")], body=False)
+    heads = [await app.response()]
+    while heads[-1].status < 200:
+        heads.append(await app.response())
+    body = b""
+    while data := await app.read():
+        body += data
+    app.release()
+    return heads, body, app.trailers, bool(kept)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("path", ANSWERS)
+async def test_it_does_not_matter_how_an_answer_is_cut(path: str, method: bytes):
+    head, body = ANSWERS[path]
+    answer = b"HTTP/1.1 %s\r\n%s" % (head, b"" if method == b"HEAD" else body)
+    whole = await heard(method, answer)
+    apart = [await heard(method, answer[:at], answer[at:]) for at in range(1, len(answer))]
+
+    assert whole[1] == (b"hello" if b"hello" in body and method == b"GET" else b"")
+    assert all(one[:3] == whole[:3] for one in apart)
+    more = "more" in path and method == b"GET"
+    assert whole[3] == (not more and (method == b"HEAD" or path != "/until-close"))
+
+
 class Scripted:
     """A stream that says what it is told to, and then ends."""
 
