@@ -1,27 +1,30 @@
 """The services beside ours (S3, STS, IAM, CloudWatch Logs): let in here, answered by moto."""
 
-import hashlib
-import hmac
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Final, Protocol
-from urllib.parse import unquote
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import Final
+from urllib.parse import parse_qsl, unquote
 
 import httpx
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from emberkeep.aws.chunks import SIGNED, Chunks, NotAsSigned
+from emberkeep.aws import bodies
+from emberkeep.aws.chunks import SIGNED
 from emberkeep.aws.claims import Claim, pairs, service
 from emberkeep.aws.errors import AwsError
 from emberkeep.aws.gate import REGION, Gate, asked_of, digest
-from emberkeep.aws.lent import lent
+from emberkeep.aws.lent import Lending, Lends
 from emberkeep.aws.refused import refused
 from emberkeep.aws.sigv2 import by_version_2
-from emberkeep.domain.keys import AccessKey, Caller
+from emberkeep.domain.keys import Caller
 
 SERVICES: Final = ("s3", "sts", "iam", "logs")
-_LARGEST: Final = 16 << 20  # bytes of a request to anything but S3, and of an answer that is read
-_LARGEST_OBJECT: Final = 5 << 30  # that one request may put, as with AWS
+_LENDING: Final = frozenset({"sts", "iam"})
+_LARGEST: Final = 16 << 20  # bytes of a request for logs, and of an answer that is read
+_LARGEST_FORM: Final = 1 << 20  # the same of STS and IAM
+_MOST_FIELDS: Final = 1000
+_READ_S: Final = 30.0  # for a body that is read whole
 _ITS_OWN: Final = ("/moto-api", "/latest/", "/favicon.ico")  # what moto has beside the services
 _NOT_SENT: Final = frozenset({
     b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"transfer-encoding",
@@ -35,15 +38,9 @@ _OF_SIGNATURES: Final = frozenset({
     "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Content-SHA256", "AWSAccessKeyId",
     "Signature", "Expires", "x-amz-security-token",
 })  # fmt: skip
+_MOTO: Final = "http://127.0.0.1"  # through its socket
 _PATIENCE: Final = httpx.Timeout(300, connect=30)
 log = structlog.get_logger(__name__)
-
-
-class Lends(Protocol):
-    """What keeps temporary credentials."""
-
-    def lend(self, key: AccessKey) -> AccessKey:
-        """Let a key be good; return it with the end that it has."""
 
 
 class Admitted:
@@ -56,6 +53,7 @@ class Admitted:
         self.checked = checked
 
 
+Raw = Sequence[tuple[bytes, bytes]]
 Check = Callable[[AsyncIterator[bytes]], AsyncGenerator[bytes]]
 
 
@@ -64,7 +62,7 @@ class Beside:
 
     def __init__(self, gate: Gate, lends: Lends, transport: httpx.AsyncBaseTransport) -> None:
         self._gate = gate
-        self._lends = lends
+        self._lending = Lending(lends)
         self._client = httpx.AsyncClient(
             transport=transport, timeout=_PATIENCE, trust_env=False, follow_redirects=False
         )
@@ -80,8 +78,11 @@ class Beside:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = self._named(scope) or "s3"
         try:
-            admitted, body = await self._admitted(scope, name, _coming(receive))
-            await self._handed_on(scope, admitted, body, send)
+            admitted, body = await self._admitted(scope, name, bodies.coming(receive))
+            if name in _LENDING:
+                await self._lent(scope, admitted, body, send)
+            else:
+                await self._handed_on(scope, admitted, body, send)
         except AwsError as error:
             await refused(error, name)(scope, receive, send)
         except httpx.HTTPError as error:
@@ -107,12 +108,14 @@ class Beside:
         target = scope["raw_path"], scope["query_string"]
         asked = asked_of(scope["method"], target, scope["headers"])
         if name != "s3":
-            whole = await _whole(body)
+            if not self._gate.is_open:
+                self._gate.named(asked, service=name)  # for nobody else anything is read
+            whole = await _read(body, name)
             caller, said = self._gate.admitted(asked, whole, service=name)
-            return _of(caller, name, said, _as_it_is), _again(whole)
+            return _of(caller, name, said, bodies.as_it_is), bodies.again(whole)
         older = None if self._gate.is_open else by_version_2(asked, self._gate)
         if older is not None:
-            return Admitted(older, name, REGION, _as_it_is), body
+            return Admitted(older, name, REGION, bodies.as_it_is), body
         caller, said = self._gate.admitted(asked, None, service=name)
         return _of(caller, name, said, self._check(said)), body
 
@@ -120,38 +123,93 @@ class Beside:
         """Return what lets a body through that comes in behind its signature."""
         if said is not None and (said.payload or "").startswith(SIGNED):
             chunks = self._gate.chunks(said)
-            return _as_it_is if chunks is None else lambda body: _in_chunks(body, chunks)
+            if chunks is None:
+                return bodies.as_it_is
+            return lambda body: bodies.in_chunks(body, chunks)
         wanted = digest(said) if not self._gate.is_open else None
-        return _as_it_is if wanted is None else lambda body: _with_digest(body, wanted)
+        if wanted is None:
+            return bodies.as_it_is
+        return lambda body: bodies.with_digest(body, wanted)
 
     async def _handed_on(
         self, scope: Scope, admitted: Admitted, body: AsyncIterator[bytes], send: Send
     ) -> None:
         request = httpx.Request(
             scope["method"],
-            httpx.URL("http://127.0.0.1").copy_with(raw_path=_target(scope)),
-            headers=_headers(scope, admitted),
-            content=_bounded(admitted.checked(body)) if _has_body(scope) else None,
+            _MOTO,
+            headers=self._headers(scope, admitted),
+            content=bodies.bounded(admitted.checked(body)) if _has_body(scope) else None,
+            extensions={"target": _target(scope)},
         )
         answer = await self._client.send(request, stream=True)
         try:
-            pieces = answer.aiter_raw()
-            if admitted.name in {"sts", "iam"}:
-                text = await _whole(pieces)
-                for key in lent(text, admitted.caller):
-                    self._lends.lend(key)
-                pieces = _again(text)
-            await _answered(answer, pieces, send)
+            await _answered(answer, answer.headers.raw, answer.aiter_raw(), send)
         finally:
             await answer.aclose()
 
+    async def _lent(
+        self, scope: Scope, admitted: Admitted, body: AsyncIterator[bytes], send: Send
+    ) -> None:
+        """Hand a request of STS or IAM on, with keys of ours in the place of moto's."""
+        form, caller = await bodies.whole(body, _LARGEST_FORM), admitted.caller
+        fields = _fields(form, scope["query_string"])
+        request = httpx.Request(
+            scope["method"],
+            _MOTO,
+            headers=_without_length(self._headers(scope, admitted)),
+            content=self._lending.asked(form, caller),
+            extensions={"target": self._lending.asked(_target(scope), caller)},
+        )
+        answer = await self._client.send(request, stream=True)
+        try:
+            text = await bodies.whole(answer.aiter_raw(), _LARGEST)
+        finally:
+            await answer.aclose()
+        if answer.is_success:
+            self._lending.heed(fields, caller)
+            text = self._lending.answered(text, caller)
+        length = b"content-length", str(len(text)).encode()
+        headers = [*_without_length(answer.headers.raw), length]
+        await _answered(answer, headers, bodies.again(text), send)
 
-async def _answered(answer: httpx.Response, pieces: AsyncIterator[bytes], send: Send) -> None:
-    headers = [
-        (name.lower(), value)
-        for name, value in answer.headers.raw
-        if name.lower() not in _NOT_ANSWERED
-    ]
+    def _headers(self, scope: Scope, admitted: Admitted) -> list[tuple[bytes, bytes]]:
+        """Return the headers that moto gets: it believes them, and needs no signature."""
+        key_id = self._lending.theirs(admitted.caller.key_id) or "none"
+        credential = f"{key_id}/20000101/{admitted.region}/{admitted.name}/aws4_request"
+        own = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=none"
+        return [
+            *(one for one in scope["headers"] if one[0] not in _NOT_SENT),
+            (b"host", b"127.0.0.1"),
+            (b"authorization", own.encode()),
+            (b"x-moto-account-id", admitted.caller.account.encode()),
+        ]
+
+
+async def _read(body: AsyncIterator[bytes], name: str) -> bytes:
+    try:
+        async with asyncio.timeout(_READ_S):
+            return await bodies.whole(body, _LARGEST_FORM if name in _LENDING else _LARGEST)
+    except TimeoutError:
+        raise AwsError("RequestTimeout", "the body did not come in time", status=408) from None
+
+
+def _fields(form: bytes, query: bytes) -> dict[str, str]:
+    """Return the parameters of a request to STS or IAM; of several of a name the first counts."""
+    try:
+        found = parse_qsl((form + b"&" + query).decode("latin-1"), max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise AwsError("InvalidParameterValue", "too many parameters", status=400) from None
+    return dict(reversed(found))
+
+
+def _without_length(headers: Raw) -> list[tuple[bytes, bytes]]:
+    return [one for one in headers if one[0].lower() != b"content-length"]
+
+
+async def _answered(
+    answer: httpx.Response, raw: Raw, pieces: AsyncIterator[bytes], send: Send
+) -> None:
+    headers = [(name.lower(), value) for name, value in raw if name.lower() not in _NOT_ANSWERED]
     await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
     async for piece in pieces:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -159,9 +217,20 @@ async def _answered(answer: httpx.Response, pieces: AsyncIterator[bytes], send: 
 
 
 def _must_be_of_a_service(scope: Scope) -> None:
-    """Raise `AwsError` for what moto has for itself: it could empty every account."""
-    path = unquote(scope["raw_path"].decode("latin-1")).replace("//", "/")
-    if path.startswith(_ITS_OWN):
+    """Raise `AwsError` for what moto has for itself: it could empty every account.
+
+    A path is looked at as it came, and as somebody might read its dot segments.
+    """
+    path = unquote(scope["raw_path"].decode("latin-1"))
+    every = [part for part in path.split("/") if part]
+    plain: list[str] = []
+    for part in every:
+        if part == "..":
+            del plain[-1:]
+        elif part != ".":
+            plain.append(part)
+    read = (f"/{'/'.join(parts)}/" for parts in (every, plain))
+    if not path.startswith("/") or any(one.startswith(_ITS_OWN) for one in read):
         raise AwsError("AccessDenied", "Access Denied", status=403)
 
 
@@ -177,98 +246,6 @@ def _target(scope: Scope) -> bytes:
     return path + (b"?" + kept.encode("latin-1") if kept else b"")
 
 
-def _headers(scope: Scope, admitted: Admitted) -> list[tuple[bytes, bytes]]:
-    """Return the headers that moto gets: it believes them, and needs no signature."""
-    key_id = admitted.caller.key_id or "none"
-    credential = f"{key_id}/20000101/{admitted.region}/{admitted.name}/aws4_request"
-    own = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=none"
-    return [
-        *(one for one in scope["headers"] if one[0] not in _NOT_SENT),
-        (b"host", b"127.0.0.1"),
-        (b"authorization", own.encode()),
-        (b"x-moto-account-id", admitted.caller.account.encode()),
-    ]
-
-
 def _has_body(scope: Scope) -> bool:
     names = {name for name, _ in scope["headers"]}
     return b"content-length" in names or b"transfer-encoding" in names
-
-
-async def _coming(receive: Receive) -> AsyncGenerator[bytes]:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise httpx.ReadError("the client went away")
-        yield message.get("body", b"")
-        if not message.get("more_body", False):
-            return
-
-
-async def _whole(body: AsyncIterator[bytes]) -> bytes:
-    found = bytearray()
-    async for piece in body:
-        found += piece
-        if len(found) > _LARGEST:
-            raise AwsError("RequestEntityTooLarge", f"more than {_LARGEST} bytes", status=413)
-    return bytes(found)
-
-
-async def _again(body: bytes) -> AsyncGenerator[bytes]:
-    yield body
-
-
-async def _as_it_is(body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    async for piece in body:
-        yield piece
-
-
-async def _bounded(body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    size = 0
-    async for piece in body:
-        size += len(piece)
-        if size > _LARGEST_OBJECT:
-            raise AwsError("EntityTooLarge", "the object is too large", status=400)
-        if piece:
-            yield piece
-
-
-async def _with_digest(body: AsyncIterator[bytes], wanted: str) -> AsyncGenerator[bytes]:
-    """Hold the last piece back until all is right: moto never has a wrong body whole."""
-    held, seen = b"", hashlib.sha256()
-    async for piece in body:
-        seen.update(piece)
-        if piece:
-            if held:
-                yield held
-            held = piece
-    if not hmac.compare_digest(seen.hexdigest(), wanted):
-        raise AwsError(
-            "XAmzContentSHA256Mismatch",
-            "The provided 'x-amz-content-sha256' header does not match what was computed.",
-            status=400,
-        )
-    yield held
-
-
-async def _in_chunks(body: AsyncIterator[bytes], chunks: Chunks) -> AsyncGenerator[bytes]:
-    """Let pieces through as they prove to be right, the last one at the end."""
-    held = b""
-    try:
-        async for piece in body:
-            chunks.feed(piece)
-            if piece:
-                if held:
-                    yield held
-                held = piece
-    except NotAsSigned:
-        raise _mismatch() from None
-    if not chunks.ended:
-        raise _mismatch()
-    yield held
-
-
-def _mismatch() -> AwsError:
-    return AwsError(
-        "SignatureDoesNotMatch", "The signature of a chunk does not match it.", status=403
-    )

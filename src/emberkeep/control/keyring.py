@@ -154,6 +154,10 @@ class Keyring:
         self._temporary[key.id] = key
         return key
 
+    def is_lent(self, key_id: str) -> bool:
+        """Tell whether a key that was lent is there, good or not."""
+        return key_id in self._temporary
+
     def lent_enable(self, key_id: str, *, enabled: bool) -> None:
         """Let a key that was lent be good, or not; nothing for one that is not there."""
         key = self._temporary.get(key_id)

@@ -246,6 +246,26 @@ def test_credentials_of_a_role_are_of_the_callers_account(server: Listening):
         server.client("lambda-microvms", **how).list_microvms()
 
 
+def test_keys_of_users_are_of_this_server_and_end_when_iam_says(server: Listening):
+    iam = server.client("iam", OTHER)
+    iam.create_user(UserName="u")
+    made = iam.create_access_key(UserName="u")["AccessKey"]
+    how = {
+        "aws_access_key_id": made["AccessKeyId"],
+        "aws_secret_access_key": made["SecretAccessKey"],
+    }
+    microvms = server.client("lambda-microvms", **how)
+    assert microvms.list_microvms()["items"][0]["microvmId"] == f"microvm-of-{OTHER}"
+    listed = iam.list_access_keys(UserName="u")["AccessKeyMetadata"]
+    assert [one["AccessKeyId"] for one in listed] == [made["AccessKeyId"]]
+    assert server.client("sts", **how).get_caller_identity()["Arn"].endswith("user/u")
+
+    iam.delete_access_key(UserName="u", AccessKeyId=made["AccessKeyId"])
+    with pytest.raises(ClientError) as raised:
+        microvms.list_microvms()
+    assert code(raised) == "UnrecognizedClientException"
+
+
 async def test_artifacts_come_from_here_with_the_codes_of_builds(server: Listening, tmp_path: Path):
     server.client("s3").create_bucket(
         Bucket="artifacts", CreateBucketConfiguration={"LocationConstraint": "eu-north-1"}
