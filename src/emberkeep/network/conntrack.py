@@ -25,7 +25,7 @@ _ATTRIBUTE: Final = struct.Struct("=HH")
 _FAMILY: Final = struct.Struct("!BBH")
 _RECEIVED: Final = 1 << 18
 _AT_ONCE: Final = 128  # deletions in one message
-_WITHIN_S: Final = 10.0
+_WITHIN_S: Final = 30.0
 
 
 def forget(sources: Iterable[IPv4Address | IPv6Address]) -> int:
