@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench import bars, crowds, floor, tables
 from bench.conditions import conditions, load
@@ -118,11 +118,15 @@ def kit_of(seed: Path, env: Mapping[str, str], image: str, work: Path) -> floor.
     shutil.rmtree(seed / "images", ignore_errors=True)
     with Server(seed, env).up() as server, server.client() as ek, ek.launch(image):
         pass
-    settings = config.load({"data": seed}, environ={"HOME": str(work), **env})
     full = open_snapshot(next((seed / "images" / image).glob("[!.]*")))
+    return floor.Kit(**qemu_of(seed, env, work), full=full, folder=work / "floor")
+
+
+def qemu_of(data: Path, env: Mapping[str, str], work: Path) -> dict[str, Any]:
+    """Find the QEMU and the artifacts that a server on `data` would use."""
+    settings = config.load({"data": data}, environ={"HOME": str(work), **env})
     qemu, _ = qemu_binary(settings.vmm)
-    made_of = parts(Artifacts(seed / "artifacts"), settings.vmm)
-    return floor.Kit(qemu=qemu, parts=made_of, full=full, folder=work / "floor")
+    return {"qemu": qemu, "parts": parts(Artifacts(data / "artifacts"), settings.vmm)}
 
 
 def _servers(

@@ -29,7 +29,7 @@ from emberkeep.domain.requests import LaunchRequest
 from emberkeep.network.slot import network_slot
 from emberkeep.node.node import Node
 from emberkeep.serve import config
-from emberkeep.serve.app import _node
+from emberkeep.serve.app import _node, _stores
 from emberkeep.vmm.bounds import Bounds
 from emberkeep.vmm.jail import FIRST_FD
 
@@ -113,7 +113,7 @@ async def _run(options: argparse.Namespace, data: Path) -> dict[str, list[float]
     settings = config.load(
         {"data": data, "pool.waiting": 0, "pool.warmed": 0}, environ={"HOME": str(data)}
     )
-    async with _node(settings) as node:
+    async with _stores(settings) as stores, _node(settings, stores) as node:
         return await measured(node, options.image, options.n)
 
 

@@ -52,6 +52,23 @@ class Bare:
 @contextmanager
 def launched(kit: Kit, *, repaired: bool = True) -> Iterator[Bare]:
     """Launch from the snapshot; without `repaired` the guest keeps the snapshot's identity."""
+    with _restored(kit, repaired=repaired) as (began, channel, pid, monitor):
+        _command(channel)
+        yield Bare(ms=(time.perf_counter() - began) * 1000, pid=pid, monitor=monitor)
+
+
+def answered_ms(kit: Kit, port: int) -> float:
+    """Launch from the snapshot, and have the application at `port` answer a request."""
+    with _restored(kit) as (began, channel, _, _):
+        channel.ask(op="connect", port=port)
+        channel.say(b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n")
+        channel.heard()
+        return (time.perf_counter() - began) * 1000
+
+
+@contextmanager
+def _restored(kit: Kit, *, repaired: bool = True) -> Iterator[tuple[float, Channel, int, Monitor]]:
+    """Lend the agent of a microVM launched from the snapshot, and when that began."""
     overlay = _fresh(kit) / "overlay.qcow2"
     template = kit.folder.with_suffix(".qcow2")
     disk.make_overlay(overlay, template, gib=kit.full.shape.disk_gib)
@@ -64,8 +81,7 @@ def launched(kit: Kit, *, repaired: bool = True) -> Iterator[Bare]:
         if repaired:
             _repair(channel, new=True)
         channel.ask(op="thaw", wall_ns=time.time_ns())
-        _command(channel)
-        yield Bare(ms=(time.perf_counter() - began) * 1000, pid=pid, monitor=monitor)
+        yield began, channel, pid, monitor
 
 
 def resumed_ms(kit: Kit, delta: Snapshot, overlay: Path) -> float:

@@ -100,7 +100,7 @@ def _application(ek: Emberkeep, image: str) -> Iterator[MicroVM]:
         vm.files.write("/srv/app.py", _APPLICATION.read_bytes())
         vm.exec(f"setsid python3 /srv/app.py {_PORT} >/tmp/app.log 2>&1 &")
         context = ssl.create_default_context(cadata=ek.authority())
-        while _asked(vm, context, vm.token(_PORT).headers) is None:
+        while asked(vm, context, vm.token(_PORT).headers) is None:
             time.sleep(0.2)
         yield vm
 
@@ -122,7 +122,7 @@ def _round(stand: Stand, number: int) -> None:
         channel.say(b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n")
         channel.heard()
         answer = (time.perf_counter() - began) * 1000
-    first = _asked(vm, stand.trust, stand.headers)
+    first = asked(vm, stand.trust, stand.headers)
     if number and first is not None:
         add(bars.FLOOR_RESUME, command, round_=number)
         add(_ANSWER, answer, round_=number)
@@ -131,7 +131,7 @@ def _round(stand: Stand, number: int) -> None:
             stand.figures.add_span(f"{_FIRST}: server: {span.name}", span.ms, round_=number)
 
 
-def _asked(vm: MicroVM, trust: ssl.SSLContext, headers: Mapping[str, str]) -> float | None:
+def asked(vm: MicroVM, trust: ssl.SSLContext, headers: Mapping[str, str]) -> float | None:
     """Return how long a request on a new connection takes to its first byte; None for no 200."""
     host, _, port = vm.endpoint.rpartition(":")
     told_ = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

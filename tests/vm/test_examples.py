@@ -13,7 +13,9 @@ from tests.vm.servers import Server
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900, func_only=True)]
 
 
-@pytest.fixture(params=[FLASK, STATIC], ids=lambda one: one.name)
+@pytest.fixture(
+    params=[FLASK, pytest.param(STATIC, marks=pytest.mark.bars)], ids=lambda one: one.name
+)
 def example(request: pytest.FixtureRequest, ek: Emberkeep) -> Iterator[Example]:
     """Return an example whose packages can be had; its image is removed at the end."""
     one: Example = request.param
