@@ -265,6 +265,9 @@ async def test_a_temporary_microvm_writes_to_a_disk_of_the_host(
     async with one.temporary(
         replace(base, key="builder-test", root=root), size=SMALL, disks={"out": disk}, egress=None
     ) as agent:
+        (mine,) = (it for it in one.ground.running.all() if it.machine.shape.extra)
+        home = one.ground.layout.microvm(mine.microvm_id).path
+        assert home.exists()
         session = await agent.exec(ExecRequest(argv=("sh", "-ec", WRITE), timeout_s=60))
         async for _ in session:
             pass
@@ -273,9 +276,8 @@ async def test_a_temporary_microvm_writes_to_a_disk_of_the_host(
     with disk.open("rb") as file:
         assert os.pread(file.fileno(), 7, 4096) == b"written"
     await one.ground.running.settled()
-    assert list(one.ground.layout.microvms.iterdir()) == [
-        one.ground.layout.microvm(vm.id).path for vm in one.ground.registry.all()
-    ]
+    assert not home.exists()
+    assert mine not in one.ground.running.all()
 
 
 WRITE = """
